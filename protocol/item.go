@@ -1,0 +1,128 @@
+package protocol
+
+import "time"
+
+// PageSize is the number of receipts in a page. A page stays below 128 KiB with it.
+const PageSize = 256
+
+// Lane separates small synchronous calls from volume: each lane is a stream of its own.
+type Lane string
+
+// The lanes.
+const (
+	Interactive Lane = "interactive"
+	Bulk        Lane = "bulk"
+)
+
+// Lanes lists all lanes, the one that goes first first.
+var Lanes = []Lane{Interactive, Bulk}
+
+// Item is one copy as the caller asked for it.
+type Item struct {
+	Index int    // position in the batch, from 0
+	ID    string // the caller's id; "" if none was given
+	Src   Location
+	Dest  Location
+}
+
+// Work is the message that carries one item to a worker. Src and Dest travel sealed in Sealed.
+type Work struct {
+	Version int     `json:"v"`
+	Org     OrgID   `json:"org"`
+	Batch   BatchID `json:"batch"`
+	Index   int     `json:"index"`
+	Total   int     `json:"total"`           // items in the batch
+	Chunks  int     `json:"chunks"`          // atomic batches that the batch was published in; above 1 it runs only once accepted
+	ID      string  `json:"id,omitempty"`    // the caller's id
+	Lane    Lane    `json:"lane"`            // where it came in
+	Pool    string  `json:"pool"`            // which workers may run it
+	Shard   int     `json:"shard"`           // which consumer of the pool
+	Trace   string  `json:"trace,omitempty"` // W3C traceparent of the call that asked for it
+	Sealed  []byte  `json:"sealed"`          // [Sealer.SealLocations]
+
+	// MaxAttempts bounds the attempts; 0 means [DefaultMaxAttempts].
+	MaxAttempts int `json:"max_attempts,omitempty"`
+	// Attempts are those that ended, oldest first; a retried item carries them along.
+	Attempts []Attempt `json:"attempts,omitempty"`
+}
+
+// WorkVersion is the version of [Work] that this build writes.
+const WorkVersion = 1
+
+// DefaultMaxAttempts bounds the attempts of an item that gives no number of its own.
+const DefaultMaxAttempts = 4
+
+// Ref names one item of one batch; it is how claims, fences and receipts speak of it.
+type Ref struct {
+	Org   OrgID   `json:"o"`
+	Batch BatchID `json:"b"`
+	Index int     `json:"i"`
+}
+
+// Ref returns the item's name.
+func (w *Work) Ref() Ref { return Ref{Org: w.Org, Batch: w.Batch, Index: w.Index} }
+
+// Attempt is one try at an item, as the receipt shows it.
+type Attempt struct {
+	Number  int       `json:"number"` // from 1
+	Worker  string    `json:"worker"`
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
+	Bytes   int64     `json:"bytes"` // bytes read from the source
+	Failure *Failure  `json:"failure,omitempty"`
+}
+
+// ItemState is the state of an item.
+type ItemState string
+
+// The item states. The last four are final.
+const (
+	ItemQueued    ItemState = "queued"
+	ItemRunning   ItemState = "running"
+	ItemRetrying  ItemState = "retrying"
+	ItemSucceeded ItemState = "succeeded"
+	ItemFailed    ItemState = "failed"
+	ItemCanceled  ItemState = "canceled"
+	ItemSkipped   ItemState = "skipped"
+)
+
+// Final reports whether an item in this state never changes again.
+func (s ItemState) Final() bool {
+	return s == ItemSucceeded || s == ItemFailed || s == ItemCanceled || s == ItemSkipped
+}
+
+// Receipt is what is known about one item. Once its state is final it never changes.
+type Receipt struct {
+	Index    int       `json:"index"`
+	ID       string    `json:"id,omitempty"`
+	State    ItemState `json:"state"`
+	Bytes    int64     `json:"bytes"`            // bytes at the destination; 0 unless succeeded
+	SHA256   string    `json:"sha256,omitempty"` // lowercase hex, of the bytes at the destination
+	ETag     string    `json:"etag,omitempty"`   // as the destination told it
+	Verified bool      `json:"verified"`         // compared with something independent of the bytes we hold
+	Failure  *Failure  `json:"failure,omitempty"`
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// ResumedFrom is how many bytes an earlier attempt had left that were not moved again.
+	ResumedFrom int64  `json:"resumed_from_bytes"`
+	TraceID     string `json:"trace_id,omitempty"`
+}
+
+// Report is one item's news on its way from a worker to the aggregator: a final receipt, or a
+// retrying one. Workers send many in one message, [ReportBundle].
+type Report struct {
+	Ref     Ref     `json:"ref"`
+	Total   int     `json:"total"`
+	Lane    Lane    `json:"lane"`
+	Receipt Receipt `json:"receipt"`
+}
+
+// ReportBundle is the message on the outcome stream: what a worker's slots finished while the last
+// bundle was being stored. One message, one fsync.
+type ReportBundle struct {
+	Version int      `json:"v"`
+	Worker  string   `json:"worker"`
+	Reports []Report `json:"reports"`
+}
+
+// ReportVersion is the version of [ReportBundle] that this build writes.
+const ReportVersion = 1

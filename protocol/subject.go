@@ -1,0 +1,86 @@
+package protocol
+
+import (
+	"hash/fnv"
+	"strconv"
+)
+
+// DefaultPool is the pool of every item that names none: all workers.
+const DefaultPool = "default"
+
+// Shards is the number of consumers that a pool's tenants are hashed onto in each lane. It is part of the
+// subjects on disk: changing it strands queued items.
+const Shards = 8
+
+// ShardOf returns the shard of a tenant.
+func ShardOf(org OrgID) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(org))
+	return int(h.Sum32() % Shards)
+}
+
+// WorkSubject is where the items of a batch are published:
+// cf.work.<lane>.<pool>.<shard>.<org>.<batch>. There is no item id in it: subjects cost memory.
+func WorkSubject(lane Lane, pool string, shard int, org OrgID, batch BatchID) string {
+	return workPrefix(lane, pool, shard) + Token(string(org)) + "." + Token(string(batch))
+}
+
+// WorkFilter matches the work of one shard of one pool.
+func WorkFilter(lane Lane, pool string, shard int) string {
+	return workPrefix(lane, pool, shard) + ">"
+}
+
+func workPrefix(lane Lane, pool string, shard int) string {
+	return "cf.work." + string(lane) + "." + Token(pool) + "." + strconv.Itoa(shard) + "."
+}
+
+// GuardSubject is the subject of the message that opens a chunk. No consumer reads it; that it may exist once
+// only makes publishing the chunk idempotent.
+func GuardSubject(lane Lane, org OrgID, batch BatchID, chunk int) string {
+	return "cf.guard." + string(lane) + "." + Token(string(org)) + "." + Token(string(batch)) + "." + strconv.Itoa(chunk)
+}
+
+// LaneSubjects are the subjects that the stream of a lane stores.
+func LaneSubjects(lane Lane) []string {
+	return []string{"cf.work." + string(lane) + ".>", "cf.guard." + string(lane) + ".>"}
+}
+
+// Subjects outside the lanes.
+const (
+	ReportSubject = "cf.report"     // bundles of reports, workers to aggregator
+	RetryAt       = "cf.retry.at."  // schedules: one subject each
+	RetryDue      = "cf.retry.due." // where due retries appear: <pool>.<shard>
+	WakeSubject   = "cf.wake."      // core NATS: there is new work in <lane>
+	ChangeSubject = "cf.change."    // core NATS: <org>.<batch> changed in KV
+)
+
+// RetrySubject is where an item of a pool's shard appears when its delay is over.
+func RetrySubject(pool string, shard int) string {
+	return RetryDue + Token(pool) + "." + strconv.Itoa(shard)
+}
+
+// ScheduleSubject is the subject of the message that holds a retry until it is due. It is unique for an
+// item and an attempt, so that planning the same retry twice plans it once.
+func ScheduleSubject(ref Ref, attempt int) string {
+	return RetryAt + Token(string(ref.Org)) + "." + Token(string(ref.Batch)) + "." + strconv.Itoa(ref.Index) + "." + strconv.Itoa(attempt)
+}
+
+// ChangedSubject is where the aggregator tells, over core NATS, that a batch changed in KV.
+func ChangedSubject(org OrgID, batch BatchID) string {
+	return ChangeSubject + Token(string(org)) + "." + Token(string(batch))
+}
+
+// AcceptKey is the KV key of a batch's accept record.
+func AcceptKey(org OrgID, batch BatchID) string { return batchKey(org, batch) + ".accept" }
+
+// SummaryKey is the KV key of a batch's summary.
+func SummaryKey(org OrgID, batch BatchID) string { return batchKey(org, batch) + ".summary" }
+
+// PageKey is the KV key of a page of receipts.
+func PageKey(org OrgID, batch BatchID, page int) string {
+	return batchKey(org, batch) + ".page." + strconv.Itoa(page)
+}
+
+func batchKey(org OrgID, batch BatchID) string {
+	return Token(string(org)) + "." + Token(string(batch))
+}

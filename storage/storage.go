@@ -1,0 +1,64 @@
+// Package storage moves bytes from a source and to a destination. It knows nothing of batches, items
+// or queues; drivers stand in the packages below it: sandbox (directories), http, object (S3).
+//
+// What every driver guarantees, and package storagetest checks:
+//
+//   - A destination becomes visible whole or not at all, as the last step of Put, after Content.Ready
+//     returned nil. After any error nothing new is visible and nothing half-done is left by a driver that
+//     could still clean up.
+//   - Bytes are stored as they were read: nothing is decompressed or re-encoded.
+//   - Memory does not grow with the size of the content.
+//   - Every error is (or wraps) an [*Error] whose text and cause hold no credential.
+//   - Every wait ends: by the context, or by a limit that the driver names in its error.
+package storage
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// UnknownSize is the size of content whose length its source does not tell.
+const UnknownSize int64 = -1
+
+// Source is something that can be read. It may be opened again for another attempt.
+type Source interface {
+	// Open starts reading from the first byte. The caller closes Object.Body.
+	Open(ctx context.Context) (*Object, error)
+}
+
+// Object is an open source.
+type Object struct {
+	Body        io.ReadCloser // its Read errors are *Error; io.EOF only after Size bytes, where Size is known
+	Size        int64         // bytes, or UnknownSize
+	ContentType string        // "" if not told
+	ETag        string        // "" if not told
+	Modified    time.Time     // zero if not told
+}
+
+// Content is what a destination is to hold.
+type Content struct {
+	Body        io.Reader
+	Size        int64  // exact, in bytes; UnknownSize only for a destination that does not NeedSize
+	ContentType string // "" leaves the choice to the destination
+
+	// Ready is called once, when the destination has taken every byte it can take without becoming visible and
+	// before the step that makes it so. An error from it means: do not. A nil Ready is always ready.
+	// A destination that becomes visible with its last byte (an HTTP upload) holds that byte back for it.
+	Ready func() error
+}
+
+// Stored tells what a destination holds after Put.
+type Stored struct {
+	Bytes int64
+	ETag  string // as the receiver told it; "" if it did not
+}
+
+// Destination is something that can be written as a whole.
+type Destination interface {
+	// NeedsSize reports whether Put requires Content.Size.
+	NeedsSize() bool
+	// Put stores content and makes it visible as its last step. An error that Content.Body or Content.Ready
+	// returned is returned wrapped, so that errors.Is and errors.As find it.
+	Put(ctx context.Context, content Content) (Stored, error)
+}
