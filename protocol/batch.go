@@ -26,17 +26,19 @@ func (s BatchState) Final() bool {
 // Acceptance is the accept record: written before the first item is published, so that a crash in
 // between is noticed. Only the API front writes it; the sweep may abandon it.
 type Acceptance struct {
-	Version   int       `json:"v"`
-	Batch     BatchID   `json:"batch"`
-	Org       OrgID     `json:"org"`
-	Lane      Lane      `json:"lane"`
-	Total     int       `json:"total"`
-	Chunks    int       `json:"chunks"`         // atomic batches that carry the items
-	Request   string    `json:"request_sha256"` // digest of the request, to tell a retry from another use of the key
-	Keyed     bool      `json:"keyed"`          // the id stands for an idempotency key
-	State     Accepted  `json:"state"`
-	Created   time.Time `json:"created"`
-	FirstSeqs []uint64  `json:"first_seqs,omitempty"` // stream sequence of the first item of each chunk, once known
+	Version int      `json:"v"`
+	Batch   BatchID  `json:"batch"`
+	Org     OrgID    `json:"org"`
+	Lane    Lane     `json:"lane"`
+	Total   int      `json:"total"`
+	Chunks  int      `json:"chunks"`         // atomic batches that carry the items
+	Request string   `json:"request_sha256"` // digest of the request, to tell a retry from another use of the key
+	Keyed   bool     `json:"keyed"`          // the id stands for an idempotency key
+	State   Accepted `json:"state"`
+	// Generation counts revivals: an abandoned acceptance that is asked for again publishes all its chunks anew.
+	Generation int       `json:"generation,omitempty"`
+	Created    time.Time `json:"created"`
+	FirstSeqs  []uint64  `json:"first_seqs,omitempty"` // stream sequence of the first item of each chunk, once known
 }
 
 // AcceptanceVersion is the version of [Acceptance] that this build writes.
@@ -45,8 +47,9 @@ const AcceptanceVersion = 1
 // Accepted is how far an acceptance came.
 type Accepted string
 
-// The states of an acceptance: pending until every chunk is in the queue, then complete. Abandoned is
-// what the sweep makes of one that stayed pending without anyone at it: its items never run.
+// The states of an acceptance: pending until every chunk is in the queue, then complete. One of a single chunk
+// stays pending, since its atomic batch says it all. Abandoned is what the sweep makes of one whose front died in between:
+// its items never run.
 const (
 	AcceptPending   Accepted = "pending"
 	AcceptComplete  Accepted = "complete"
@@ -84,13 +87,13 @@ func (t *Tally) Count(r *Receipt) {
 }
 
 // Replace takes the tally of an old page out and puts that of the new one in.
-func (t *Tally) Replace(old, new Tally) {
-	t.Succeeded += new.Succeeded - old.Succeeded
-	t.Failed += new.Failed - old.Failed
-	t.Canceled += new.Canceled - old.Canceled
-	t.Skipped += new.Skipped - old.Skipped
-	t.Retrying += new.Retrying - old.Retrying
-	t.Bytes += new.Bytes - old.Bytes
+func (t *Tally) Replace(before, after Tally) {
+	t.Succeeded += after.Succeeded - before.Succeeded
+	t.Failed += after.Failed - before.Failed
+	t.Canceled += after.Canceled - before.Canceled
+	t.Skipped += after.Skipped - before.Skipped
+	t.Retrying += after.Retrying - before.Retrying
+	t.Bytes += after.Bytes - before.Bytes
 }
 
 // Ended is the number of items that have their outcome.

@@ -1,6 +1,11 @@
 package protocol
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
 
 // Claim is a worker's word that it holds these items now, stored durably before their work starts: one record a
 // worker, rewritten at every fetch. After a crash it tells how often an item was tried, whatever the
@@ -14,11 +19,20 @@ type Claim struct {
 
 // HeldClaim is one item in a [Claim].
 type HeldClaim struct {
-	Ref   Ref    `json:"r"`
-	Fetch uint64 `json:"f"` // the worker's fetch that brought it; with Worker it names the hidden destination
+	Ref Ref `json:"r"`
+	// Fence orders the claims on an item: a later claim has a higher one.
+	Fence uint64 `json:"f"`
 	// Crashes is how many claims on the item ended without a word before this one.
 	Crashes int `json:"c,omitempty"`
 }
 
 // ClaimVersion is the version of [Claim] that this build writes.
 const ClaimVersion = 1
+
+// TempToken names the hidden destination of one worker's claim on an item. No two claims share it, and whoever
+// reads the claim knows it: the next owner removes what a dead one left.
+func TempToken(worker string, held HeldClaim) string {
+	sum := sha256.Sum256([]byte(worker + "\x00" + string(held.Ref.Org) + "\x00" + string(held.Ref.Batch) + "\x00" +
+		strconv.Itoa(held.Ref.Index) + "\x00" + strconv.FormatUint(held.Fence, 10)))
+	return hex.EncodeToString(sum[:12])
+}

@@ -36,8 +36,8 @@ func workPrefix(lane Lane, pool string, shard int) string {
 
 // GuardSubject is the subject of the message that opens a chunk. No consumer reads it; that it may exist once
 // only makes publishing the chunk idempotent.
-func GuardSubject(lane Lane, org OrgID, batch BatchID, chunk int) string {
-	return "cf.guard." + string(lane) + "." + Token(string(org)) + "." + Token(string(batch)) + "." + strconv.Itoa(chunk)
+func GuardSubject(lane Lane, org OrgID, batch BatchID, generation, chunk int) string {
+	return "cf.guard." + string(lane) + "." + Token(string(org)) + "." + Token(string(batch)) + "." + strconv.Itoa(generation) + "." + strconv.Itoa(chunk)
 }
 
 // LaneSubjects are the subjects that the stream of a lane stores.

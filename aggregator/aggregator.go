@@ -1,0 +1,214 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// Config is how an aggregator behaves.
+type Config struct {
+	// Interval is how long news of running batches may gather before they are committed. 0: 100 ms.
+	Interval time.Duration
+	// TrimEvery is how often the queue is trimmed, TrimAfter how old an acknowledgement must be for it. 0: 15 s and
+	// a minute.
+	TrimEvery, TrimAfter time.Duration
+	// AbandonAfter is how long an acceptance may stay pending before it counts as left behind. 0: 10 min.
+	AbandonAfter time.Duration
+	Logger       *slog.Logger
+}
+
+func (c *Config) defaults() {
+	set := func(d *time.Duration, fallback time.Duration) {
+		if *d <= 0 {
+			*d = fallback
+		}
+	}
+	set(&c.Interval, 100*time.Millisecond)
+	set(&c.TrimEvery, 15*time.Second)
+	set(&c.TrimAfter, time.Minute)
+	set(&c.AbandonAfter, 10*time.Minute)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Aggregator folds reports until it is told to stop.
+type Aggregator struct {
+	cfg    Config
+	conn   *broker.Conn
+	bucket *broker.Bucket
+	claims *broker.Bucket
+	ledger *ledger
+
+	// Owned by the loop.
+	unsaved []broker.Bundle   // folded, not yet all committed
+	reports []protocol.Report // of those bundles, to fold again after a lost race
+}
+
+// New prepares an aggregator.
+func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error) {
+	cfg.defaults()
+	bucket, err := conn.Bucket(ctx, broker.BatchBucket)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
+	claims, err := conn.Bucket(ctx, broker.ClaimBucket)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
+	return &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket)}, nil
+}
+
+// Run folds until ctx ends, commits what it holds, and returns nil.
+func (a *Aggregator) Run(ctx context.Context) error {
+	reader, err := a.conn.Reports(ctx)
+	if err != nil {
+		return fmt.Errorf("aggregator: %w", err)
+	}
+	defer reader.Close()
+	background := pool.New()
+	background.Go(func() { a.trim(ctx) })
+	background.Go(func() { a.sweep(ctx) })
+	defer background.Wait()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		var flush <-chan time.Time
+		if len(a.unsaved) > 0 {
+			flush = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownCommit)
+			defer cancel()
+			a.flush(ending)
+			return nil
+		case <-flush:
+			if !a.flush(ctx) {
+				timer.Reset(commitRetry)
+			}
+		case bundle := <-reader.Bundles():
+			if len(a.unsaved) == 0 {
+				timer.Reset(a.cfg.Interval)
+			}
+			a.take(ctx, bundle)
+			if len(a.reports) >= maxUnsaved && !a.flush(ctx) {
+				timer.Reset(commitRetry)
+			}
+		}
+	}
+}
+
+const (
+	shutdownCommit = 5 * time.Second
+	commitRetry    = 500 * time.Millisecond
+	maxUnsaved     = 8192 // reports
+	maxRaces       = 20   // lost in a row before the commit is put off
+)
+
+// take folds a bundle, and commits at once the batches that it ended.
+func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
+	a.unsaved = append(a.unsaved, bundle)
+	var b protocol.ReportBundle
+	if err := json.Unmarshal(bundle.Data, &b); err != nil {
+		// It was written by us, so this is a broken disk or a bug; its items will be delivered and reported again.
+		a.cfg.Logger.Error("dropping a message that is no bundle of reports", "bytes", len(bundle.Data), "error", err)
+		return
+	}
+	a.reports = append(a.reports, b.Reports...)
+	ended := map[batchKey]*book{}
+	for i := range b.Reports {
+		book, err := a.ledger.fold(ctx, &b.Reports[i])
+		if err != nil {
+			a.cfg.Logger.Warn("cannot fold a report yet", "batch", b.Reports[i].Ref.Batch, "error", err)
+			a.ledger.forget(batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch})
+			return // flush folds all unsaved reports again
+		}
+		if book.changed && book.summary.State.Final() {
+			ended[batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch}] = book
+		}
+	}
+	a.commit(ctx, ended)
+}
+
+// flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
+func (a *Aggregator) flush(ctx context.Context) bool {
+	for range maxRaces {
+		changed := map[batchKey]*book{}
+		for i := range a.reports {
+			book, err := a.ledger.fold(ctx, &a.reports[i])
+			if err != nil {
+				a.cfg.Logger.Warn("cannot fold reports yet", "error", err)
+				return false
+			}
+			if book.changed {
+				changed[batchKey{a.reports[i].Ref.Org, a.reports[i].Ref.Batch}] = book
+			}
+		}
+		if len(changed) == 0 {
+			a.acknowledge()
+			return true
+		}
+		a.commit(ctx, changed)
+	}
+	return false
+}
+
+// commit stores books and tells those who wait for them. What lost a race is forgotten, for flush to fold again.
+func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
+	if len(books) == 0 {
+		return
+	}
+	units := make([]unit, 0, len(books))
+	for key, b := range books {
+		u, err := b.unit(key)
+		if err != nil {
+			a.cfg.Logger.Error("cannot encode a batch", "error", err)
+			continue
+		}
+		units = append(units, u)
+	}
+	lost, err := store(ctx, a.bucket, units)
+	if err != nil {
+		// Whether a write arrived is not known: start from what KV holds.
+		a.cfg.Logger.Warn("cannot commit yet", "batches", len(units), "error", err)
+		for _, u := range units {
+			if u.book.changed {
+				a.ledger.forget(u.key)
+			}
+		}
+	}
+	for _, u := range lost {
+		a.ledger.forget(u.key)
+	}
+	for _, u := range units {
+		if u.book.changed {
+			continue
+		}
+		if err := a.conn.Changed(u.key.org, u.key.batch, u.book.summary.State.Final()); err != nil {
+			a.cfg.Logger.Debug("a waiter was not told and will look by itself", "batch", u.key.batch, "error", err)
+		}
+	}
+}
+
+func (a *Aggregator) acknowledge() {
+	for _, bundle := range a.unsaved {
+		if err := bundle.Done(); err != nil {
+			a.cfg.Logger.Info("an acknowledgement was not sent; the bundle will come again and change nothing", "error", err)
+		}
+	}
+	clear(a.unsaved)
+	clear(a.reports)
+	a.unsaved, a.reports = a.unsaved[:0], a.reports[:0]
+	a.ledger.shrink()
+}

@@ -1,0 +1,42 @@
+package aggregator
+
+import (
+	"slices"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// fold puts one receipt into a page, which is in index order, and reports whether the page changed. It is idempotent and
+// does not depend on the order of reports: a final receipt never changes, and of two that are not final the one
+// that has seen more attempts stays.
+func fold(page []protocol.Receipt, news protocol.Receipt) ([]protocol.Receipt, bool) {
+	at, found := slices.BinarySearchFunc(page, news.Index, func(r protocol.Receipt, index int) int { return r.Index - index })
+	if !found {
+		return slices.Insert(page, at, news), true
+	}
+	if !supersedes(&news, &page[at]) {
+		return page, false
+	}
+	page[at] = news
+	return page, true
+}
+
+func supersedes(news, old *protocol.Receipt) bool {
+	switch {
+	case old.State.Final():
+		return false
+	case news.State.Final():
+		return true
+	default:
+		return len(news.Attempts) > len(old.Attempts)
+	}
+}
+
+// tally counts a page.
+func tally(page []protocol.Receipt) protocol.Tally {
+	var t protocol.Tally
+	for i := range page {
+		t.Count(&page[i])
+	}
+	return t
+}

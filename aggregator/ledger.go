@@ -1,0 +1,251 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// ledger holds the batches that are being folded: what KV holds, with revisions, and what has changed since. It belongs to
+// the aggregator's loop.
+type ledger struct {
+	bucket *broker.Bucket
+	books  map[batchKey]*book
+	pages  int // loaded in all books
+	clock  uint64
+}
+
+type batchKey struct {
+	org   protocol.OrgID
+	batch protocol.BatchID
+}
+
+// book is one batch.
+type book struct {
+	summary  protocol.Summary
+	revision uint64
+	pages    map[int]*sheet
+	changed  bool
+	used     uint64 // ledger.clock when last touched
+}
+
+// sheet is one page of a batch.
+type sheet struct {
+	receipts []protocol.Receipt
+	tally    protocol.Tally // as counted in summary.Tally
+	revision uint64
+	changed  bool
+}
+
+const (
+	maxBooks = 20_000
+	maxPages = 512
+)
+
+func newLedger(bucket *broker.Bucket) *ledger {
+	return &ledger{bucket: bucket, books: map[batchKey]*book{}}
+}
+
+// fold takes one report in. It returns the book, so that the caller sees what it came to.
+func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, error) {
+	key := batchKey{report.Ref.Org, report.Ref.Batch}
+	b, err := l.book(ctx, key, report)
+	if err != nil {
+		return nil, err
+	}
+	l.clock++
+	b.used = l.clock
+	if report.Receipt.Index < 0 || report.Receipt.Index >= b.summary.Total || b.summary.State.Final() {
+		return b, nil // a repetition, or no item of this batch
+	}
+	s, err := l.sheet(ctx, key, b, protocol.PageOf(report.Receipt.Index))
+	if err != nil {
+		return nil, err
+	}
+	receipts, changed := fold(s.receipts, report.Receipt)
+	if !changed {
+		return b, nil
+	}
+	s.receipts, s.changed, b.changed = receipts, true, true
+	counted := tally(s.receipts)
+	b.summary.Tally.Replace(s.tally, counted)
+	s.tally = counted
+	b.stamp(report.Receipt.Attempts)
+	b.summary.State = b.summary.Tally.State(b.summary.Total)
+	return b, nil
+}
+
+// stamp keeps the first start and the last end of what was reported.
+func (b *book) stamp(attempts []protocol.Attempt) {
+	if len(attempts) == 0 {
+		return
+	}
+	start, end := attempts[0].Start, attempts[len(attempts)-1].End
+	if b.summary.Started.IsZero() || start.Before(b.summary.Started) {
+		b.summary.Started = start
+	}
+	if end.After(b.summary.Ended) {
+		b.summary.Ended = end
+	}
+}
+
+func (l *ledger) book(ctx context.Context, key batchKey, report *protocol.Report) (*book, error) {
+	if b := l.books[key]; b != nil {
+		return b, nil
+	}
+	b := &book{pages: map[int]*sheet{}}
+	entry, err := l.bucket.Get(ctx, protocol.SummaryKey(key.org, key.batch))
+	switch {
+	case errors.Is(err, broker.ErrNotFound):
+		b.summary = protocol.Summary{
+			Version: protocol.SummaryVersion, Batch: key.batch, Org: key.org, Lane: report.Lane,
+			Total: report.Total, State: protocol.BatchQueued,
+		}
+	case err != nil:
+		return nil, fmt.Errorf("load batch %s: %w", key.batch, err)
+	default:
+		if err := json.Unmarshal(entry.Value, &b.summary); err != nil {
+			return nil, fmt.Errorf("load batch %s: %w", key.batch, err)
+		}
+		b.revision = entry.Revision
+	}
+	if protocol.Inline(b.summary.Total) {
+		b.pages[0] = &sheet{receipts: b.summary.Receipts, tally: tally(b.summary.Receipts)}
+		b.summary.Receipts = nil
+		l.pages++
+	}
+	l.books[key] = b
+	return b, nil
+}
+
+func (l *ledger) sheet(ctx context.Context, key batchKey, b *book, number int) (*sheet, error) {
+	if s := b.pages[number]; s != nil {
+		return s, nil
+	}
+	s := &sheet{}
+	entry, err := l.bucket.Get(ctx, protocol.PageKey(key.org, key.batch, number))
+	if err != nil && !errors.Is(err, broker.ErrNotFound) {
+		return nil, fmt.Errorf("load page %d of %s: %w", number, key.batch, err)
+	}
+	if err == nil {
+		var p protocol.Page
+		if err := json.Unmarshal(entry.Value, &p); err != nil {
+			return nil, fmt.Errorf("load page %d of %s: %w", number, key.batch, err)
+		}
+		s.receipts, s.tally, s.revision = p.Receipts, tally(p.Receipts), entry.Revision
+	}
+	b.pages[number] = s
+	l.pages++
+	return s, nil
+}
+
+// unit is what one batch commits: its changed pages and its summary, which stand or fall together.
+type unit struct {
+	key     batchKey
+	book    *book
+	sheets  []*sheet
+	changes []broker.Change
+}
+
+// unit encodes what has changed in a book.
+func (b *book) unit(key batchKey) (unit, error) {
+	u := unit{key: key, book: b}
+	summary := b.summary
+	if !summary.State.Final() {
+		summary.Ended = time.Time{}
+	}
+	if protocol.Inline(summary.Total) {
+		summary.Receipts = b.pages[0].receipts
+		u.sheets = append(u.sheets, b.pages[0])
+	} else {
+		for number, s := range b.pages {
+			if !s.changed {
+				continue
+			}
+			value, err := json.Marshal(protocol.Page{Version: protocol.SummaryVersion, First: number * protocol.PageSize, Receipts: s.receipts})
+			if err != nil {
+				return u, fmt.Errorf("encode page %d of %s: %w", number, key.batch, err)
+			}
+			u.sheets = append(u.sheets, s)
+			u.changes = append(u.changes, broker.Change{Key: protocol.PageKey(key.org, key.batch, number), Value: value, Revision: s.revision})
+		}
+	}
+	value, err := json.Marshal(summary)
+	if err != nil {
+		return u, fmt.Errorf("encode the summary of %s: %w", key.batch, err)
+	}
+	u.changes = append(u.changes, broker.Change{Key: protocol.SummaryKey(key.org, key.batch), Value: value, Revision: b.revision})
+	return u, nil
+}
+
+// committed notes the revisions that a commit gave.
+func (u *unit) committed(revisions []uint64) {
+	if len(u.changes) > 1 {
+		for i, s := range u.sheets {
+			s.revision = revisions[i]
+		}
+	}
+	for _, s := range u.sheets {
+		s.changed = false
+	}
+	u.book.revision = revisions[len(revisions)-1]
+	u.book.changed = false
+}
+
+// forget drops a book, so that the next fold starts from KV.
+func (l *ledger) forget(key batchKey) {
+	if b := l.books[key]; b != nil {
+		l.pages -= len(b.pages)
+		delete(l.books, key)
+	}
+}
+
+// shrink drops what is final, and then what was used least, while there is too much. Nothing unsaved is dropped.
+func (l *ledger) shrink() {
+	for key, b := range l.books {
+		if b.summary.State.Final() && !b.changed {
+			l.forget(key)
+		}
+	}
+	if l.pages > maxPages {
+		for _, b := range l.books {
+			l.pages -= b.dropSaved()
+		}
+	}
+	for len(l.books) > maxBooks || l.pages > maxPages {
+		oldest, found := l.oldest()
+		if !found {
+			return
+		}
+		l.forget(oldest)
+	}
+}
+
+// dropSaved drops the pages that KV holds as they are, and returns how many. Items come roughly in order, so
+// most of them are not touched again.
+func (b *book) dropSaved() int {
+	if protocol.Inline(b.summary.Total) {
+		return 0
+	}
+	before := len(b.pages)
+	maps.DeleteFunc(b.pages, func(_ int, s *sheet) bool { return !s.changed })
+	return before - len(b.pages)
+}
+
+func (l *ledger) oldest() (batchKey, bool) {
+	var key batchKey
+	var used uint64
+	found := false
+	for k, b := range l.books {
+		if !b.changed && (!found || b.used < used) {
+			key, used, found = k, b.used, true
+		}
+	}
+	return key, found
+}

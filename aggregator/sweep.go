@@ -1,0 +1,195 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+const (
+	sweepEvery = 30 * time.Second
+	deadClaim  = 10 * time.Minute // since a worker last wrote its record; living ones do so every 30 s
+	watchAgain = time.Second
+)
+
+// sweep finds what crashes left: acceptances that nobody completes, and the claims of dead workers whose
+// items have all ended.
+func (a *Aggregator) sweep(ctx context.Context) {
+	pending := map[string]broker.Entry{} // by key: acceptances that are not complete
+	for ctx.Err() == nil {
+		watching, cancel := context.WithCancel(ctx)
+		records, err := a.bucket.Watch(watching, "*.*.accept")
+		if err != nil {
+			a.warn(ctx, "cannot watch acceptances", err)
+			waitFor(ctx, watchAgain)
+		} else {
+			a.sweepRecords(ctx, records, pending)
+		}
+		cancel()
+	}
+}
+
+func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]broker.Entry) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w, ok := <-records:
+			if !ok {
+				return
+			}
+			note(pending, w)
+		case <-tick.C:
+			for key, entry := range pending {
+				settled, err := a.settleAcceptance(ctx, entry)
+				if err != nil {
+					a.warn(ctx, "cannot settle an acceptance", err)
+					continue
+				}
+				if settled {
+					delete(pending, key)
+				}
+			}
+			if err := a.sweepClaims(ctx); err != nil {
+				a.warn(ctx, "cannot sweep claims", err)
+			}
+		}
+	}
+}
+
+func note(pending map[string]broker.Entry, w broker.Watched) {
+	if w.Current {
+		return
+	}
+	var record protocol.Acceptance
+	if w.Deleted || json.Unmarshal(w.Entry.Value, &record) != nil || record.State != protocol.AcceptPending {
+		delete(pending, w.Entry.Key)
+		return
+	}
+	pending[w.Entry.Key] = w.Entry
+}
+
+// settleAcceptance looks after one pending acceptance and reports whether it needs no more looking after.
+func (a *Aggregator) settleAcceptance(ctx context.Context, entry broker.Entry) (bool, error) {
+	var record protocol.Acceptance
+	if err := json.Unmarshal(entry.Value, &record); err != nil {
+		return true, fmt.Errorf("read %s: %w", entry.Key, err)
+	}
+	if time.Since(record.Created) < a.cfg.AbandonAfter {
+		return false, nil
+	}
+	if record.Chunks == 1 {
+		whole, err := a.singleChunkPublished(ctx, &record)
+		if err != nil || whole {
+			return whole, err
+		}
+	}
+	record.State = protocol.AcceptAbandoned
+	value, err := json.Marshal(record)
+	if err != nil {
+		return false, fmt.Errorf("abandon %s: %w", record.Batch, err)
+	}
+	_, err = a.bucket.Update(ctx, broker.Change{Key: entry.Key, Value: value, Revision: entry.Revision})
+	if errors.Is(err, broker.ErrConflict) {
+		return true, nil // somebody was at it after all; the watch tells what it is now
+	}
+	if err != nil {
+		return false, fmt.Errorf("abandon %s: %w", record.Batch, err)
+	}
+	a.cfg.Logger.Warn("abandoned a batch whose acceptance was never completed; its caller got no answer", "batch", record.Batch, "items", record.Total)
+	return true, nil
+}
+
+func (a *Aggregator) singleChunkPublished(ctx context.Context, record *protocol.Acceptance) (bool, error) {
+	_, err := a.bucket.Get(ctx, protocol.SummaryKey(record.Org, record.Batch))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, broker.ErrNotFound) {
+		return false, fmt.Errorf("look for the summary of %s: %w", record.Batch, err)
+	}
+	guard := protocol.GuardSubject(record.Lane, record.Org, record.Batch, record.Generation, 0)
+	published, err := a.conn.Published(ctx, record.Lane, guard)
+	if err != nil {
+		return false, fmt.Errorf("look for the items of %s: %w", record.Batch, err)
+	}
+	return published, nil
+}
+
+// sweepClaims removes the claims of dead workers once each item in them has its outcome. Until then they are
+// what tells a later owner that the item has taken a worker down.
+func (a *Aggregator) sweepClaims(ctx context.Context) error {
+	entries, err := a.claims.List(ctx, ">")
+	if err != nil {
+		return fmt.Errorf("read claims: %w", err)
+	}
+	for _, e := range entries {
+		var claim protocol.Claim
+		if err := json.Unmarshal(e.Value, &claim); err != nil {
+			return fmt.Errorf("read claim %s: %w", e.Key, err)
+		}
+		if time.Since(claim.Written) < deadClaim {
+			continue
+		}
+		over, err := a.allEnded(ctx, claim.Held)
+		if err != nil {
+			return err
+		}
+		if over {
+			if err := a.claims.Delete(ctx, e.Key); err != nil {
+				return fmt.Errorf("remove claim %s: %w", e.Key, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Aggregator) allEnded(ctx context.Context, held []protocol.HeldClaim) (bool, error) {
+	for _, h := range held {
+		final, err := a.ended(ctx, h.Ref)
+		if err != nil || !final {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ended reports whether an item has its outcome, or its batch is no more.
+func (a *Aggregator) ended(ctx context.Context, ref protocol.Ref) (bool, error) {
+	entry, err := a.bucket.Get(ctx, protocol.SummaryKey(ref.Org, ref.Batch))
+	if errors.Is(err, broker.ErrNotFound) {
+		_, err = a.bucket.Get(ctx, protocol.AcceptKey(ref.Org, ref.Batch))
+		return errors.Is(err, broker.ErrNotFound), ignoreNotFound(err)
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the outcome of %d of %s: %w", ref.Index, ref.Batch, err)
+	}
+	var summary protocol.Summary
+	if err := json.Unmarshal(entry.Value, &summary); err != nil {
+		return false, fmt.Errorf("read the summary of %s: %w", ref.Batch, err)
+	}
+	return summary.State.Final(), nil // an item of a running batch is looked at again later
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, broker.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func waitFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

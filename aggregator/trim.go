@@ -1,0 +1,54 @@
+package aggregator
+
+import (
+	"context"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+)
+
+// trim removes from the queue what was acknowledged a while ago. A Limits stream makes acknowledging
+// cheap; this is its other half: one purge up to a floor, in place of a synced deletion an item. The
+// delay keeps the guard messages of young batches, and lets every outcome reach its receipt first.
+func (a *Aggregator) trim(ctx context.Context) {
+	tick := time.NewTicker(a.cfg.TrimEvery)
+	defer tick.Stop()
+	type mark struct {
+		at     time.Time
+		floors broker.Floors
+	}
+	var marks []mark
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		floors, err := a.conn.Floors(ctx)
+		if err != nil {
+			a.warn(ctx, "cannot see how far the queue was worked off", err)
+			continue
+		}
+		marks = append(marks, mark{time.Now(), floors})
+		due := -1
+		for i, m := range marks {
+			if time.Since(m.at) >= a.cfg.TrimAfter {
+				due = i
+			}
+		}
+		if due < 0 {
+			continue
+		}
+		if err := a.conn.Trim(ctx, marks[due].floors); err != nil {
+			a.warn(ctx, "cannot trim the queue", err)
+			continue
+		}
+		marks = marks[due+1:]
+	}
+}
+
+func (a *Aggregator) warn(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		a.cfg.Logger.Warn(what, "error", err)
+	}
+}

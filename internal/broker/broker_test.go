@@ -1,0 +1,235 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// connect starts a server of the test's own and connects to it.
+func connect(t *testing.T) *broker.Conn {
+	t.Helper()
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if err := conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func items(n int) [][]byte {
+	list := make([][]byte, n)
+	for i := range list {
+		list[i] = fmt.Appendf(nil, `{"index":%d}`, i)
+	}
+	return list
+}
+
+const (
+	org   protocol.OrgID   = "ORG-a"
+	batch protocol.BatchID = "bat_x"
+)
+
+func publish(t *testing.T, conn *broker.Conn, lane protocol.Lane, org protocol.OrgID, n int) {
+	t.Helper()
+	shard := protocol.ShardOf(org)
+	_, err := conn.PublishChunk(t.Context(), protocol.GuardSubject(lane, org, batch, 0, 0), protocol.WorkSubject(lane, protocol.DefaultPool, shard, org, batch), items(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChunkIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	guard := protocol.GuardSubject(protocol.Bulk, org, batch, 0, 0)
+	subject := protocol.WorkSubject(protocol.Bulk, protocol.DefaultPool, protocol.ShardOf(org), org, batch)
+	first, err := conn.PublishChunk(t.Context(), guard, subject, items(broker.MaxChunk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != 2 {
+		t.Errorf("the first item has sequence %d, want 2, after the guard", first)
+	}
+	if _, err := conn.PublishChunk(t.Context(), guard, subject, items(broker.MaxChunk)); !errors.Is(err, broker.ErrCommitted) {
+		t.Errorf("publishing it again: %v, want ErrCommitted", err)
+	}
+	if got := len(fetchAll(t, conn, 2000)); got != broker.MaxChunk {
+		t.Errorf("%d items in the queue, want %d", got, broker.MaxChunk)
+	}
+	for _, n := range []int{0, broker.MaxChunk + 1} {
+		if _, err := conn.PublishChunk(t.Context(), guard+".x", subject, items(n)); err == nil {
+			t.Errorf("a chunk of %d items was taken", n)
+		}
+	}
+}
+
+// fetchAll fetches until nothing is left.
+func fetchAll(t *testing.T, conn *broker.Conn, most int) []*broker.Delivery {
+	t.Helper()
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var all []*broker.Delivery
+	for len(all) < most {
+		got, err := in.Fetch(t.Context(), most-len(all), most-len(all))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 0 {
+			return all
+		}
+		all = append(all, got...)
+	}
+	return all
+}
+
+func TestFetchTakesNoMoreThanAsked(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	publish(t, conn, protocol.Interactive, org, 10)
+	publish(t, conn, protocol.Bulk, org, 50)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for _, step := range []struct{ free, freeBulk, want int }{{4, 3, 4}, {8, 1, 7}, {8, 0, 0}, {8, 5, 5}} {
+		got, err := in.Fetch(t.Context(), step.free, step.freeBulk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != step.want {
+			t.Errorf("Fetch(%d, %d) gave %d items, want %d", step.free, step.freeBulk, len(got), step.want)
+		}
+	}
+}
+
+func TestShardsTakeTurns(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	other := protocol.OrgID("ORG-b")
+	for i := 0; protocol.ShardOf(other) == protocol.ShardOf(org); i++ {
+		other = protocol.OrgID(fmt.Sprintf("ORG-b%d", i))
+	}
+	publish(t, conn, protocol.Bulk, org, 900)
+	publish(t, conn, protocol.Bulk, other, 1)
+	if got := fetchAll(t, conn, 4); len(got) != 4 {
+		t.Fatalf("fetched %d items, want 4", len(got))
+	}
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	got, err := in.Fetch(t.Context(), 4, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 4 {
+		t.Errorf("fetched %d items, want 4", len(got))
+	}
+}
+
+func TestRedeliveryIsMarked(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	publish(t, conn, protocol.Interactive, org, 1)
+	if err := conn.Wake(broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}); err != nil {
+		t.Fatal(err)
+	}
+	first := next(t, in)
+	if first.Repeated {
+		t.Error("a fresh item is marked as repeated")
+	}
+	if err := first.Extend(t.Context()); err != nil {
+		t.Errorf("extend: %v", err)
+	}
+	if err := first.Nak(0); err != nil {
+		t.Fatal(err)
+	}
+	second := next(t, in)
+	if !second.Repeated {
+		t.Error("an item that was handed back is not marked as repeated")
+	}
+	if second.Sequence <= first.Sequence {
+		t.Errorf("delivery %d came after %d", second.Sequence, first.Sequence)
+	}
+	if err := second.Ack(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next waits for one delivery.
+func next(t *testing.T, in *broker.Intake) *broker.Delivery {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		got, err := in.Fetch(ctx, 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 1 {
+			return got[0]
+		}
+		if err := in.Wait(ctx, true, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRetryComesWhenDue(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	ref := protocol.Ref{Org: org, Batch: batch, Index: 3}
+	due := time.Now().Add(300 * time.Millisecond)
+	for range 2 { // planning twice plans once
+		if err := conn.PlanRetry(t.Context(), ref, 1, protocol.DefaultPool, 2, due, []byte("again")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := next(t, in)
+	if string(got.Data) != "again" {
+		t.Errorf("got %q", got.Data)
+	}
+	if early := time.Until(due); early > 0 {
+		t.Errorf("came %s early", early)
+	}
+	if err := got.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := in.Fetch(t.Context(), 5, 5); err != nil || len(left) != 0 {
+		t.Errorf("%d more deliveries, %v", len(left), err)
+	}
+}

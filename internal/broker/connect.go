@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config describes a connection.
+type Config struct {
+	URL    string  // of an external server, or of another process's embedded one; ignored if Server is set
+	Server *Server // the server in this process
+	Name   string  // shown in the server's connection list
+	Logger *slog.Logger
+	// Replicas of every stream and bucket on a cluster: 1, 3 or 5. 0 means 1.
+	Replicas int
+}
+
+// Conn is a connection to the broker. It reconnects for ever; methods fail with [ErrUnavailable] meanwhile.
+type Conn struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	log      *slog.Logger
+	replicas int
+	epoch    atomic.Uint64 // reconnections so far
+	closed   chan struct{}
+	once     sync.Once
+}
+
+const (
+	reconnectWait  = 250 * time.Millisecond
+	connectTimeout = 5 * time.Second
+	requestTimeout = 10 * time.Second // of one JetStream request
+)
+
+// Connect connects to the server. It fails at once if the server does not answer.
+func Connect(cfg Config) (*Conn, error) {
+	c := &Conn{log: cfg.Logger, replicas: max(cfg.Replicas, 1), closed: make(chan struct{})}
+	opts := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.ReconnectBufSize(-1), // what was not sent must fail, not wait unseen
+		nats.DisconnectErrHandler(c.onDisconnect),
+		nats.ReconnectHandler(c.onReconnect),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.ErrorHandler(c.onError),
+	}
+	url := cfg.URL
+	if cfg.Server != nil {
+		opts = append(opts, nats.InProcessServer(cfg.Server.ns))
+		if cfg.Server.token != "" {
+			opts = append(opts, nats.Token(cfg.Server.token))
+		}
+		url = nats.DefaultURL
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w: %w", ErrUnavailable, err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	c.nc, c.js = nc, js
+	return c, nil
+}
+
+func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
+	if err != nil {
+		c.log.Warn("lost the connection to NATS", "error", err)
+	}
+}
+
+func (c *Conn) onReconnect(nc *nats.Conn) {
+	c.epoch.Add(1)
+	c.log.Info("connected to NATS again", "server", nc.ConnectedServerName())
+}
+
+func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	c.log.Warn("NATS reports an error", "subject", subject, "error", err)
+}
+
+// Epoch counts reconnections. A change means that deliveries may have been handed to others unseen.
+func (c *Conn) Epoch() uint64 { return c.epoch.Load() }
+
+// Ready returns an error unless JetStream answers.
+func (c *Conn) Ready(ctx context.Context) error {
+	if !c.nc.IsConnected() {
+		return fmt.Errorf("%w: not connected", ErrUnavailable)
+	}
+	if _, err := c.js.AccountInfo(ctx); err != nil {
+		return fmt.Errorf("JetStream: %w", classify(err))
+	}
+	return nil
+}
+
+// Close sends what is buffered and closes the connection.
+func (c *Conn) Close() {
+	c.once.Do(func() {
+		if err := c.nc.FlushTimeout(connectTimeout); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			c.log.Warn("closing the NATS connection with messages unsent", "error", err)
+		}
+		c.nc.Close()
+		<-c.closed
+	})
+}

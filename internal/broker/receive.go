@@ -1,0 +1,365 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// Intake takes work for one pool from all its shards: the interactive lane first, then retries that are due, then the
+// bulk lane; within a lane the shards in turn, so that no tenant waits behind another's million items.
+// Its methods are called by one goroutine, except where said.
+type Intake struct {
+	conn   *Conn
+	queues []*queue // in the order of precedence
+	next   map[protocol.Lane]int
+	wake   *nats.Subscription
+	inbox  *nats.Subscription
+	hot    chan Shard   // filled by the wake subscription
+	look   *time.Ticker // finds what no wake told of: redeliveries, retries
+	marks  map[string]uint64
+	epoch  uint64
+	poll   time.Duration
+	closed bool
+}
+
+// queue is one consumer.
+type queue struct {
+	shard    Shard
+	stream   string
+	consumer string
+	hot      bool // it may have messages
+}
+
+const (
+	lookEvery  = time.Second
+	pullWait   = 5 * time.Second // a pull that does not end by then is given up
+	hotBacklog = 256
+)
+
+// retryLane stands for the retries in an Intake's order.
+const retryLane protocol.Lane = ""
+
+var precedence = []protocol.Lane{protocol.Interactive, retryLane, protocol.Bulk}
+
+// Intake prepares to receive the work of a pool. Close it.
+func (c *Conn) Intake(ctx context.Context, pool string) (*Intake, error) {
+	in := &Intake{conn: c, next: map[protocol.Lane]int{}, hot: make(chan Shard, hotBacklog), marks: map[string]uint64{}, poll: lookEvery}
+	if err := c.EnsurePool(ctx, pool); err != nil {
+		return nil, err
+	}
+	for _, lane := range precedence {
+		for shard := range protocol.Shards {
+			q := &queue{shard: Shard{Lane: lane, Pool: pool, Index: shard}, stream: retryStream, consumer: shardConsumer(pool, shard), hot: true}
+			if lane != retryLane {
+				q.stream = laneStream(lane)
+			}
+			in.queues = append(in.queues, q)
+		}
+	}
+	wake, err := c.wakes(ctx, pool, in.heat)
+	if err != nil {
+		return nil, err
+	}
+	in.wake = wake
+	if err := in.markRepeats(ctx); err != nil {
+		in.Close()
+		return nil, err
+	}
+	in.look = time.NewTicker(in.poll)
+	return in, nil
+}
+
+// heat runs on the subscription's goroutine.
+func (in *Intake) heat(shard Shard) {
+	select {
+	case in.hot <- shard:
+	default: // the backlog of hints is full; the next look finds the work
+	}
+}
+
+// Wait returns when a shard may have work, a slot was released, or the context ends. bulkToo says whether work
+// outside the interactive lane counts: it does not while there is no slot for it.
+func (in *Intake) Wait(ctx context.Context, bulkToo bool, released <-chan struct{}) error {
+	for !in.anyHot(bulkToo) {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-released:
+			return nil
+		case shard := <-in.hot:
+			in.mark(shard)
+		case <-in.look.C:
+			for _, q := range in.queues {
+				q.hot = true
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (in *Intake) anyHot(bulkToo bool) bool {
+	for _, q := range in.queues {
+		if q.hot && (bulkToo || q.shard.Lane == protocol.Interactive) {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *Intake) mark(shard Shard) {
+	for _, q := range in.queues {
+		if q.shard == shard {
+			q.hot = true
+		}
+	}
+}
+
+// Fetch returns at most free items that wait now, at most freeBulk of them from outside the interactive lane. It does
+// not wait for more. Never ask for what there is no slot for: the server's clock for an item runs from here.
+func (in *Intake) Fetch(ctx context.Context, free, freeBulk int) ([]*Delivery, error) {
+	if err := in.refresh(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case shard := <-in.hot:
+			in.mark(shard)
+			continue
+		default:
+		}
+		break
+	}
+	var got []*Delivery
+	for _, lane := range precedence {
+		limit := free
+		if lane != protocol.Interactive {
+			limit = min(free, freeBulk)
+		}
+		taken, err := in.fetchLane(ctx, lane, limit)
+		got = append(got, taken...)
+		if err != nil {
+			return got, err
+		}
+		free -= len(taken)
+		if lane != protocol.Interactive {
+			freeBulk -= len(taken)
+		}
+	}
+	return got, nil
+}
+
+// fetchLane visits the hot shards of a lane in turn, each for its share of the limit, until the limit is reached or
+// none is hot any more.
+func (in *Intake) fetchLane(ctx context.Context, lane protocol.Lane, limit int) ([]*Delivery, error) {
+	var got []*Delivery
+	for len(got) < limit {
+		hot := in.hotQueues(lane)
+		if len(hot) == 0 {
+			break
+		}
+		for i, q := range hot {
+			share := (limit - len(got) + len(hot) - i - 1) / (len(hot) - i)
+			if share == 0 {
+				break
+			}
+			taken, err := in.pull(ctx, q, share)
+			got = append(got, taken...)
+			if err != nil {
+				return got, err
+			}
+			q.hot = len(taken) == share
+		}
+	}
+	return got, nil
+}
+
+// hotQueues returns the hot shards of a lane, each time beginning with another.
+func (in *Intake) hotQueues(lane protocol.Lane) []*queue {
+	var hot []*queue
+	for i := range protocol.Shards {
+		if q := in.queue(lane, (in.next[lane]+i)%protocol.Shards); q.hot {
+			hot = append(hot, q)
+		}
+	}
+	in.next[lane]++
+	return hot
+}
+
+func (in *Intake) queue(lane protocol.Lane, shard int) *queue {
+	for i, l := range precedence {
+		if l == lane {
+			return in.queues[i*protocol.Shards+shard]
+		}
+	}
+	return nil
+}
+
+// pull asks one consumer for up to n messages that are there now.
+func (in *Intake) pull(ctx context.Context, q *queue, n int) ([]*Delivery, error) {
+	if in.inbox == nil {
+		sub, err := in.conn.nc.SubscribeSync(in.conn.nc.NewInbox())
+		if err != nil {
+			return nil, fmt.Errorf("pull from %s: %w", q.consumer, classify(err))
+		}
+		in.inbox = sub
+	}
+	req, err := json.Marshal(map[string]any{"batch": n, "no_wait": true})
+	if err != nil {
+		return nil, fmt.Errorf("pull from %s: %w", q.consumer, err)
+	}
+	msg := &nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + q.stream + "." + q.consumer, Reply: in.inbox.Subject, Data: req}
+	if err := in.conn.nc.PublishMsg(msg); err != nil {
+		return nil, fmt.Errorf("pull from %s: %w", q.consumer, classify(err))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, pullWait, fmt.Errorf("%w: no answer within %s", ErrUnavailable, pullWait))
+	defer cancel()
+	got, err := in.collect(ctx, q, n)
+	if err != nil {
+		// What may still come belongs to nobody; it is delivered again when its time is over.
+		_ = in.inbox.Unsubscribe() // fails only on a closed connection
+		in.inbox = nil
+		return got, fmt.Errorf("pull from %s: %w", q.consumer, err)
+	}
+	return got, nil
+}
+
+func (in *Intake) collect(ctx context.Context, q *queue, n int) ([]*Delivery, error) {
+	var got []*Delivery
+	for len(got) < n {
+		msg, err := in.inbox.NextMsgWithContext(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return got, cause
+			}
+			return got, classify(err)
+		}
+		if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {
+			return got, pullStatus(status, msg.Header.Get("Description"))
+		}
+		if msg.Reply == "" && len(msg.Data) == 0 {
+			return got, fmt.Errorf("%w: consumer %s is gone", ErrUnavailable, q.consumer)
+		}
+		d, err := in.delivery(q, msg)
+		if err != nil {
+			return got, err
+		}
+		got = append(got, d)
+	}
+	return got, nil
+}
+
+// pullStatus maps the end of a pull: 404 and 408 say that there was no more.
+func pullStatus(status, description string) error {
+	switch status {
+	case "404", "408":
+		return nil
+	case "503":
+		return fmt.Errorf("%w: no responders", ErrUnavailable)
+	}
+	return fmt.Errorf("%w: status %s %s", ErrUnavailable, status, description)
+}
+
+func (in *Intake) delivery(q *queue, msg *nats.Msg) (*Delivery, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("a delivery without metadata: %w", err)
+	}
+	return &Delivery{
+		Data:     msg.Data,
+		Sequence: meta.Sequence.Consumer,
+		Repeated: meta.NumDelivered > 1 || meta.Sequence.Stream <= in.marks[q.stream],
+		Epoch:    in.epoch,
+		reply:    msg.Reply,
+		conn:     in.conn,
+	}, nil
+}
+
+// refresh notes, after a reconnection, which messages the server may have delivered before.
+func (in *Intake) refresh(ctx context.Context) error {
+	if in.epoch == in.conn.Epoch() {
+		return nil
+	}
+	return in.markRepeats(ctx)
+}
+
+// markRepeats records the last sequence of each stream. A restarted server may have forgotten deliveries and
+// acknowledgements of messages up to there, whatever it says in their metadata.
+func (in *Intake) markRepeats(ctx context.Context) error {
+	epoch := in.conn.Epoch()
+	for _, q := range in.queues {
+		if q.shard.Index != 0 {
+			continue
+		}
+		stream, err := in.conn.js.Stream(ctx, q.stream)
+		if err != nil {
+			return fmt.Errorf("look at stream %s: %w", q.stream, classify(err))
+		}
+		in.marks[q.stream] = stream.CachedInfo().State.LastSeq
+	}
+	in.epoch = epoch
+	return nil
+}
+
+// Close stops listening. Deliveries that were fetched stay with their holders.
+func (in *Intake) Close() {
+	if in.closed {
+		return
+	}
+	in.closed = true
+	if in.look != nil {
+		in.look.Stop()
+	}
+	for _, sub := range []*nats.Subscription{in.wake, in.inbox} {
+		if sub != nil {
+			_ = sub.Unsubscribe() // fails only on a closed connection
+		}
+	}
+}
+
+// Delivery is one message that a worker holds until it acknowledges, gives back, or its AckWait ends.
+type Delivery struct {
+	Data     []byte
+	Sequence uint64 // of the delivery in its consumer
+	Repeated bool   // it may have been delivered before: to a worker that died, or before a restart of the server
+	Epoch    uint64 // [Conn.Epoch] when it was fetched
+
+	reply string
+	conn  *Conn
+}
+
+// Ack says that the item has its outcome. It is not confirmed: a lost one means another delivery, which
+// finds the outcome.
+func (d *Delivery) Ack() error { return d.answer("+ACK") }
+
+// Nak gives the item back for another worker, after a delay (0: at once).
+func (d *Delivery) Nak(delay time.Duration) error {
+	if delay <= 0 {
+		return d.answer("-NAK")
+	}
+	return d.answer(fmt.Sprintf(`-NAK {"delay":%d}`, delay.Nanoseconds()))
+}
+
+func (d *Delivery) answer(word string) error {
+	if err := d.conn.nc.Publish(d.reply, []byte(word)); err != nil {
+		return fmt.Errorf("answer a delivery: %w", classify(err))
+	}
+	return nil
+}
+
+// Extend keeps the item for another AckWait, and returns nil only when the server has confirmed it. The
+// server confirms for anyone, also for one who is no longer the owner.
+func (d *Delivery) Extend(ctx context.Context) error {
+	_, err := d.conn.nc.RequestWithContext(ctx, d.reply, []byte("+WPI"))
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("keep a delivery: %w", classify(err))
+	}
+	return err //nolint:wrapcheck // nil, or the caller's own cancellation
+}

@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// PublishReports stores a bundle of reports: one message, one fsync.
+func (c *Conn) PublishReports(ctx context.Context, bundle []byte) error {
+	if _, err := c.publishOne(ctx, write{subject: protocol.ReportSubject, data: bundle}); err != nil {
+		return fmt.Errorf("store a bundle of reports: %w", err)
+	}
+	return nil
+}
+
+// ReportReader delivers bundles in the order they were stored.
+type ReportReader struct {
+	consumer jetstream.Consumer
+	consume  jetstream.ConsumeContext
+	bundles  chan Bundle
+	stop     context.CancelFunc
+}
+
+// Bundle is a stored bundle of reports.
+type Bundle struct {
+	Data     []byte
+	Repeated bool // it may have been delivered before
+
+	msg jetstream.Msg
+}
+
+// bundlesAhead bounds what is fetched ahead of the fold, in bytes.
+const bundlesAhead = 8 << 20
+
+// Reports starts reading the report stream. Several readers share it.
+func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
+	consumer, err := c.js.Consumer(ctx, reportStream, reportConsumer)
+	if err != nil {
+		return nil, fmt.Errorf("read reports: %w", classify(err))
+	}
+	ctx, stop := context.WithCancel(ctx)
+	r := &ReportReader{consumer: consumer, bundles: make(chan Bundle), stop: stop}
+	r.consume, err = consumer.Consume(func(msg jetstream.Msg) {
+		bundle := Bundle{Data: msg.Data(), msg: msg}
+		if meta, err := msg.Metadata(); err == nil {
+			bundle.Repeated = meta.NumDelivered > 1
+		}
+		select {
+		case r.bundles <- bundle:
+		case <-ctx.Done():
+		}
+	}, jetstream.PullMaxBytes(bundlesAhead), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		c.log.Warn("reading reports is interrupted", "error", err)
+	}))
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("read reports: %w", classify(err))
+	}
+	return r, nil
+}
+
+// Bundles is where they come from. It is never closed.
+func (r *ReportReader) Bundles() <-chan Bundle { return r.bundles }
+
+// Close stops reading. What was delivered and not acknowledged is delivered again, to whoever reads then.
+func (r *ReportReader) Close() {
+	r.stop()
+	r.consume.Stop()
+	<-r.consume.Closed()
+}
+
+// Backlog is the number of bundles that were stored and are not folded yet.
+func (r *ReportReader) Backlog(ctx context.Context) (int, error) {
+	info, err := r.consumer.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the report backlog: %w", classify(err))
+	}
+	return int(info.NumPending) + info.NumAckPending, nil //nolint:gosec // far below the limits of int
+}
+
+// Done says that the bundle is in KV. It is not confirmed: a lost one means that it is read again.
+func (b Bundle) Done() error {
+	if err := b.msg.Ack(); err != nil {
+		return fmt.Errorf("acknowledge reports: %w", classify(err))
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sourcegraph/conc/panics"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// result is what an attempt came to. failure is nil after a success.
+type result struct {
+	attempt    protocol.Attempt
+	copied     copied
+	failure    *protocol.Failure
+	retryAfter time.Duration
+	abandoned  error // the attempt does not count: handed back, or another worker has the item
+}
+
+// run takes one item through an attempt and its consequences. It never panics and leaves nothing held.
+func (w *Worker) run(work context.Context, j *job) {
+	defer w.claims.drop(j.held)
+	if j.held.Crashes >= maxCrashes {
+		w.finish(work, j, w.crashed(j))
+		return
+	}
+	if j.held.Crashes >= soloCrashes {
+		select {
+		case w.alone <- struct{}{}:
+			defer func() { <-w.alone }()
+		case <-work.Done():
+			w.giveBack(j, 0)
+			return
+		}
+	}
+	w.finish(work, j, w.attempt(work, j))
+}
+
+// attempt runs the copy and catches what it may throw.
+func (w *Worker) attempt(work context.Context, j *job) result {
+	ctx, cancel := context.WithCancelCause(work)
+	defer cancel(nil)
+	res := result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
+	var err error
+	thrown := panics.Try(func() { res.copied, err = w.copy(ctx, j) })
+	res.attempt.End = time.Now().UTC()
+	res.attempt.Bytes = res.copied.read
+	switch {
+	case thrown != nil:
+		w.cfg.Logger.Error("an item made the worker panic", "batch", j.work.Batch, "index", j.work.Index, "panic", thrown.String())
+		res.failure = &protocol.Failure{Class: protocol.Internal, Code: "panic", Message: "The worker failed while copying this item", Hint: "This is a bug in Copyfleet; the worker's log has the details."}
+	case err == nil:
+	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), work.Err() != nil:
+		res.abandoned = err
+	default:
+		res.failure, res.retryAfter = explain(err)
+	}
+	res.attempt.Failure = res.failure
+	return res
+}
+
+func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
+	src, dest, err := w.sealer.OpenLocations(j.work.Ref(), j.work.Sealed)
+	if err != nil {
+		return copied{}, &failureError{protocol.Failure{
+			Class: protocol.Invalid, Code: "seal_unreadable", Message: "This worker cannot read the item's locations",
+			Cause: err.Error(), Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
+		}}
+	}
+	return w.copier.copy(ctx, transfer{
+		org: j.work.Org, src: src, dest: dest,
+		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
+		stale: j.held.stale,
+		fence: func() error { return w.claims.fence(ctx, j.held) },
+	})
+}
+
+// crashed is the result of an item whose workers did not live to tell.
+func (w *Worker) crashed(j *job) result {
+	now := time.Now().UTC()
+	failure := &protocol.Failure{
+		Class: protocol.Lost, Code: "worker_lost",
+		Message: fmt.Sprintf("%d workers died or lost this item while they ran it", j.held.Crashes),
+		Hint:    "Look at the workers' logs for a crash or a lack of memory before you run it again.",
+	}
+	return result{failure: failure, attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: failure}}
+}
+
+// finish stores the news and then answers the delivery, never the other way round.
+func (w *Worker) finish(work context.Context, j *job, res result) {
+	if res.abandoned != nil {
+		w.abandon(work, j, res.abandoned)
+		return
+	}
+	verdict := done
+	if res.failure != nil {
+		verdict = decide(res.failure.Class, res.attempt.Number, j.maxAttempts())
+	}
+	receipt := j.receipt(res, verdict)
+	w.log(j, &receipt)
+	if verdict == retry {
+		if err := w.planRetry(work, j, receipt, res); err != nil {
+			w.abandon(work, j, err)
+			return
+		}
+	}
+	err := w.storeFirmly(work, protocol.Report{Ref: j.work.Ref(), Total: j.work.Total, Lane: j.work.Lane, Receipt: receipt})
+	if err != nil {
+		w.abandon(work, j, err)
+		return
+	}
+	w.ack(j)
+}
+
+// abandon gives an item back that this worker will not finish. One that may be another's already is left alone.
+func (w *Worker) abandon(work context.Context, j *job, why error) {
+	w.cfg.Logger.Info("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+	if errors.Is(why, errLeaseLost) {
+		return
+	}
+	w.claims.drop(j.held)
+	// The record must not name the item any more, or its next owner would take it for the victim of a crash.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), heartbeat)
+	defer cancel()
+	if err := w.claims.write(ctx); err != nil {
+		w.cfg.Logger.Warn("a handed-back item stays in the claim", "error", err)
+	}
+	w.giveBack(j, 0)
+}
+
+func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receipt, res result) error {
+	next := j.work
+	next.Attempts = receipt.Attempts
+	data, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("plan a retry: %w", err)
+	}
+	at := time.Now().Add(backoff(res.attempt.Number, res.retryAfter))
+	if err := w.conn.PlanRetry(work, j.work.Ref(), res.attempt.Number, j.work.Pool, j.work.Shard, at, data); err != nil {
+		return fmt.Errorf("plan a retry: %w", err)
+	}
+	return nil
+}
+
+func (j *job) maxAttempts() int { return orDefault(j.work.MaxAttempts, protocol.DefaultMaxAttempts) }
+
+func (j *job) receipt(res result, v verdict) protocol.Receipt {
+	r := protocol.Receipt{
+		Index: j.work.Index, ID: j.work.ID, TraceID: traceID(j.work.Trace),
+		Attempts: append(j.work.Attempts[:len(j.work.Attempts):len(j.work.Attempts)], res.attempt),
+	}
+	switch v {
+	case done:
+		r.State, r.Bytes, r.SHA256, r.ETag, r.Verified = protocol.ItemSucceeded, res.copied.stored, res.copied.sha256, res.copied.etag, res.copied.verified
+	case retry:
+		r.State, r.Failure = protocol.ItemRetrying, res.failure
+	case giveUp:
+		r.State, r.Failure = protocol.ItemFailed, res.failure
+	}
+	return r
+}
+
+// traceID takes the trace id out of a W3C traceparent (version-traceid-parentid-flags).
+func traceID(traceparent string) string {
+	const start, end = 3, 3 + 32
+	if len(traceparent) < end {
+		return ""
+	}
+	return traceparent[start:end]
+}
+
+func (w *Worker) log(j *job, r *protocol.Receipt) {
+	attrs := []any{"batch", j.work.Batch, "index", j.work.Index, "state", r.State, "attempt", len(r.Attempts), "bytes", r.Bytes}
+	if r.Failure != nil {
+		attrs = append(attrs, "class", r.Failure.Class, "code", r.Failure.Code, "reason", r.Failure.Message)
+	}
+	w.cfg.Logger.Debug("item", attrs...)
+}

@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config is how a worker behaves.
+type Config struct {
+	// ID names the worker in claims, receipts and logs. It must differ from that of every other process, also of the
+	// process that ran here before. Required.
+	ID string
+	// Pool is the pool whose items the worker runs. "": the default pool.
+	Pool string
+	// Slots is the number of items that run at once. 0: [DefaultSlots]; at most 4096.
+	Slots int
+	// Drain is how long running items may go on after the intake stopped; then they are handed back. 0: 20 s.
+	Drain time.Duration
+	// MaxHold bounds how long one attempt may last, however often it is extended. 0: 24 h.
+	MaxHold time.Duration
+	// SpoolDir is where content of unknown length is kept while its length is found out. "": the system's
+	// temporary directory. SpoolLimit bounds one such content in bytes; 0: 5 GiB.
+	SpoolDir   string
+	SpoolLimit int64
+	Logger     *slog.Logger
+}
+
+// DefaultSlots is the number of slots of a worker that is given none.
+const DefaultSlots = 32
+
+const (
+	maxSlots          = 4096
+	defaultDrain      = 20 * time.Second
+	defaultMaxHold    = 24 * time.Hour
+	defaultSpoolLimit = 5 << 30
+)
+
+// validate fills in the defaults.
+func (c *Config) validate() error {
+	if c.ID == "" {
+		return fmt.Errorf("worker: ID %q: must not be empty", c.ID)
+	}
+	if c.Slots < 0 || c.Slots > maxSlots {
+		return fmt.Errorf("worker: Slots %d: must be 0 (default %d) to %d", c.Slots, DefaultSlots, maxSlots)
+	}
+	if c.Drain < 0 || c.MaxHold < 0 || c.SpoolLimit < 0 {
+		return fmt.Errorf("worker: Drain %s, MaxHold %s, SpoolLimit %d: must not be negative", c.Drain, c.MaxHold, c.SpoolLimit)
+	}
+	c.Slots = orDefault(c.Slots, DefaultSlots)
+	c.Drain = orDefault(c.Drain, defaultDrain)
+	c.MaxHold = orDefault(c.MaxHold, defaultMaxHold)
+	c.SpoolLimit = orDefault(c.SpoolLimit, defaultSpoolLimit)
+	c.Pool = orDefault(c.Pool, "default")
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func orDefault[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}
+
+// bulkSlots is how many of the slots items from outside the interactive lane may take: a flood of bulk work
+// leaves a quarter, and at least one, to synchronous calls.
+func (c *Config) bulkSlots() int {
+	return max(1, c.Slots-max(1, c.Slots/4))
+}

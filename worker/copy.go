@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/spool"
+)
+
+// Drivers are the places that bytes come from and go to.
+type Drivers struct {
+	Sandboxes SandboxDriver
+	HTTP      HTTPDriver
+	Objects   ObjectDriver
+}
+
+// SandboxDriver reads and writes files of sandboxes. temp names the hidden file until the commit, stale the ones that
+// earlier owners of the item may have left.
+type SandboxDriver interface {
+	Source(org, sandbox, path string) storage.Source
+	Destination(org, sandbox, path, temp string, stale []string) storage.Destination
+}
+
+// HTTPDriver reads and writes URLs that callers gave; it guards what it dials.
+type HTTPDriver interface {
+	Get(url string, headers map[string]string) storage.Source
+	Put(url string, headers map[string]string) storage.Destination
+	PostForm(url string, form map[string]string, fileField, fileName string, headers map[string]string) storage.Destination
+}
+
+// ObjectDriver reads and writes objects of our own store; it presigns at the moment of use.
+type ObjectDriver interface {
+	Source(bucket, key string) storage.Source
+	Destination(bucket, key string) storage.Destination
+}
+
+// copier joins a source and a destination.
+type copier struct {
+	drivers    Drivers
+	spoolDir   string
+	spoolLimit int64
+}
+
+// transfer is one copy to be made.
+type transfer struct {
+	org       protocol.OrgID
+	src, dest protocol.Location
+	temp      string
+	stale     []string
+	fence     func() error // asked right before the destination becomes visible
+}
+
+// copied is what a copy came to; after an error only read counts.
+type copied struct {
+	read     int64 // bytes taken from the source
+	stored   int64
+	sha256   string
+	etag     string
+	verified bool
+}
+
+// sourceError marks an error of the source, so that one that surfaces from the destination's Put is told
+// from the destination's own.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
+	object, err := c.source(t).Open(ctx)
+	if err != nil {
+		return copied{}, &sourceError{err}
+	}
+	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
+
+	meter := &meter{body: object.Body, hash: sha256.New(), size: object.Size}
+	destination := c.destination(t)
+	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType}
+	content.Ready = func() error {
+		if err := meter.complete(); err != nil {
+			return err
+		}
+		return t.fence()
+	}
+	if object.Size == storage.UnknownSize && destination.NeedsSize() {
+		spooled, err := spool.Content(ctx, meter, c.spoolDir, c.spoolLimit)
+		if err != nil {
+			return copied{read: meter.read}, &sourceError{err}
+		}
+		defer func() { _ = spooled.Close() }() // an unlinked file; its space returns with the handle
+		content.Body, content.Size = spooled, spooled.Size()
+	}
+	stored, err := destination.Put(ctx, content)
+	if err != nil {
+		return copied{read: meter.read}, fmt.Errorf("copy %s to %s: %w", t.src, t.dest, err)
+	}
+	return copied{
+		read:     meter.read,
+		stored:   stored.Bytes,
+		sha256:   hex.EncodeToString(meter.hash.Sum(nil)),
+		etag:     stored.ETag,
+		verified: object.Size != storage.UnknownSize,
+	}, nil
+}
+
+func (c *copier) source(t transfer) storage.Source {
+	switch t.src.Type {
+	case protocol.SandboxFile:
+		return c.drivers.Sandboxes.Source(string(t.org), string(t.src.Sandbox), t.src.Path)
+	case protocol.HTTPGet:
+		return c.drivers.HTTP.Get(t.src.URL, t.src.Headers)
+	case protocol.Object:
+		return c.drivers.Objects.Source(t.src.Bucket, t.src.Key)
+	case protocol.HTTPPut, protocol.HTTPPostForm:
+	}
+	return unsupported{t.src.Type}
+}
+
+func (c *copier) destination(t transfer) storage.Destination {
+	switch t.dest.Type {
+	case protocol.SandboxFile:
+		return c.drivers.Sandboxes.Destination(string(t.org), string(t.dest.Sandbox), t.dest.Path, t.temp, t.stale)
+	case protocol.HTTPPut:
+		return c.drivers.HTTP.Put(t.dest.URL, t.dest.Headers)
+	case protocol.HTTPPostForm:
+		field := orDefault(t.dest.FileField, protocol.DefaultFileField)
+		return c.drivers.HTTP.PostForm(t.dest.URL, t.dest.Form, field, fileName(t.src), t.dest.Headers)
+	case protocol.Object:
+		return c.drivers.Objects.Destination(t.dest.Bucket, t.dest.Key)
+	case protocol.HTTPGet:
+	}
+	return unsupported{t.dest.Type}
+}
+
+// fileName is the name that a form upload gives the file: the last element of where it comes from.
+func fileName(src protocol.Location) string {
+	switch src.Type {
+	case protocol.SandboxFile:
+		return path.Base(src.Path)
+	case protocol.Object:
+		return path.Base(src.Key)
+	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
+	}
+	return "file"
+}
+
+// unsupported stands for a location of a type that this build does not know: a newer front, an older worker.
+type unsupported struct{ kind protocol.LocationType }
+
+func (u unsupported) Open(context.Context) (*storage.Object, error) { return nil, u.err("open") }
+func (u unsupported) NeedsSize() bool                               { return false }
+func (u unsupported) Put(context.Context, storage.Content) (storage.Stored, error) {
+	return storage.Stored{}, u.err("write")
+}
+
+func (u unsupported) err(op string) error {
+	return storage.Errorf(storage.Invalid, "location_unsupported", op, string(u.kind), "this worker does not know locations of type %s", u.kind)
+}
+
+// meter counts and digests what is read, and marks the errors of the source.
+type meter struct {
+	body io.Reader
+	hash hash.Hash
+	size int64
+	read int64
+	eof  bool
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.body.Read(p)
+	m.read += int64(n)
+	_, _ = m.hash.Write(p[:n]) // a hash never fails
+	if errors.Is(err, io.EOF) {
+		m.eof = true
+		return n, io.EOF
+	}
+	if err != nil {
+		return n, &sourceError{err}
+	}
+	return n, nil
+}
+
+// complete checks that the whole source was read and is as long as it said. Drivers check it too; a
+// success that nobody verified is worth a second look.
+func (m *meter) complete() error {
+	if m.size != storage.UnknownSize && m.read != m.size {
+		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source gave %d of %d bytes", m.read, m.size)}
+	}
+	if m.size == storage.UnknownSize && !m.eof {
+		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source was not read to its end")}
+	}
+	return nil
+}

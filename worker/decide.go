@@ -1,0 +1,57 @@
+package worker
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// verdict is what becomes of an item after an attempt.
+type verdict int
+
+const (
+	done verdict = iota
+	retry
+	giveUp
+)
+
+const (
+	backoffBase   = 250 * time.Millisecond
+	backoffCap    = 30 * time.Second
+	maxRetryAfter = 5 * time.Minute
+
+	// maxCrashes is how many workers an item may take down. The last try, from soloCrashes on, runs alone, so that the
+	// others that happened to run beside a poison item are not charged for it.
+	maxCrashes  = 3
+	soloCrashes = 2
+)
+
+// decide is the whole retry policy: class × attempt → verdict. attempt counts from 1.
+func decide(class protocol.Class, attempt, maxAttempts int) verdict {
+	switch class {
+	case "":
+		return done
+	case protocol.NotFound, protocol.Denied, protocol.Invalid, protocol.Conflict, protocol.TooLarge, protocol.NoSpace,
+		protocol.ForbiddenAddress, protocol.Corrupt, protocol.Canceled, protocol.Lost:
+		return giveUp
+	case protocol.Timeout:
+		// A peer that hangs holds a slot for the whole wait; one more try tells a hiccup from a habit.
+		maxAttempts = min(maxAttempts, 2)
+	case protocol.Throttled, protocol.Unavailable, protocol.Interrupted, protocol.Internal:
+	}
+	if attempt >= maxAttempts {
+		return giveUp
+	}
+	return retry
+}
+
+// backoff is how long to wait after an attempt: exponential with full jitter, but at least what the peer asked for.
+func backoff(attempt int, retryAfter time.Duration) time.Duration {
+	limit := backoffCap
+	if shift := attempt - 1; shift < 10 {
+		limit = min(backoffCap, backoffBase<<shift)
+	}
+	wait := rand.N(limit) + time.Millisecond //nolint:gosec // jitter needs no secrecy
+	return max(wait, min(retryAfter, maxRetryAfter))
+}

@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// failureError is an error that says itself what the receipt is to show.
+type failureError struct{ failure protocol.Failure }
+
+func (e *failureError) Error() string { return e.failure.Message }
+
+var classes = map[storage.Class]protocol.Class{
+	storage.Internal:         protocol.Internal,
+	storage.NotFound:         protocol.NotFound,
+	storage.Denied:           protocol.Denied,
+	storage.Invalid:          protocol.Invalid,
+	storage.Conflict:         protocol.Conflict,
+	storage.TooLarge:         protocol.TooLarge,
+	storage.NoSpace:          protocol.NoSpace,
+	storage.ForbiddenAddress: protocol.ForbiddenAddress,
+	storage.Corrupt:          protocol.Corrupt,
+	storage.Throttled:        protocol.Throttled,
+	storage.Unavailable:      protocol.Unavailable,
+	storage.Timeout:          protocol.Timeout,
+	storage.Interrupted:      protocol.Interrupted,
+}
+
+// explain turns an error of a copy into what the receipt shows. The texts are those of the published page
+// where it has one: "Failed to download file: 404 Not Found", "Failed to upload file: 403 Forbidden",
+// "File not found in sandbox: /path", "Network timeout …".
+func explain(err error) (*protocol.Failure, time.Duration) {
+	if own, ok := errors.AsType[*failureError](err); ok {
+		return &own.failure, 0
+	}
+	source, fromSource := errors.AsType[*sourceError](err)
+	if fromSource {
+		err = source.err // a destination wraps what its source did; the source's own words count
+	}
+	e, ok := errors.AsType[*storage.Error](err)
+	if !ok {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return &protocol.Failure{Class: protocol.Timeout, Code: "timeout", Message: "Network timeout", Cause: err.Error()}, 0
+		}
+		return &protocol.Failure{Class: protocol.Internal, Code: "internal", Message: prefix(fromSource) + "internal error", Cause: err.Error()}, 0
+	}
+	f := &protocol.Failure{Class: classes[e.Class], Code: e.Code, Status: e.Status, Hint: e.Hint, Cause: e.Error()}
+	switch {
+	case e.Status != 0:
+		f.Message = prefix(fromSource) + statusLine(e)
+	case e.Code == "sandbox_file_not_found", strings.HasPrefix(e.Message, "Network timeout"):
+		f.Message = e.Message
+	default:
+		f.Message = prefix(fromSource) + e.Message
+	}
+	return f, e.RetryAfter
+}
+
+func prefix(fromSource bool) string {
+	if fromSource {
+		return "Failed to download file: "
+	}
+	return "Failed to upload file: "
+}
+
+func statusLine(e *storage.Error) string {
+	if strings.HasPrefix(e.StatusText, strconv.Itoa(e.Status)) {
+		return e.StatusText
+	}
+	return strings.TrimSpace(strconv.Itoa(e.Status) + " " + e.StatusText)
+}

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+)
+
+const (
+	heartbeat       = broker.AckWait / 3
+	heartbeatAtOnce = 8
+	claimRefresh    = 30 * time.Second // an untouched record older than several of these belongs to a dead worker
+)
+
+// keepHeld extends everything that is held, until the work's context ends. Nothing is extended past MaxHold.
+func (w *Worker) keepHeld(work context.Context) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-work.Done():
+			return
+		case <-tick.C:
+		}
+		w.extendAll(work)
+		if w.claims.age() > claimRefresh {
+			if err := w.claims.write(work); err != nil && work.Err() == nil {
+				w.cfg.Logger.Warn("cannot refresh the claim", "error", err)
+			}
+		}
+	}
+}
+
+func (w *Worker) extendAll(work context.Context) {
+	extending := pool.New().WithMaxGoroutines(heartbeatAtOnce)
+	for _, h := range w.claims.all() {
+		if time.Since(h.since) > w.cfg.MaxHold {
+			continue
+		}
+		extending.Go(func() {
+			ctx, cancel := context.WithTimeout(work, heartbeat/2)
+			defer cancel()
+			epoch, asked := w.conn.Epoch(), time.Now()
+			if err := h.delivery.Extend(ctx); err != nil {
+				if work.Err() == nil {
+					w.cfg.Logger.Warn("cannot extend an item", "batch", h.Ref.Batch, "index", h.Ref.Index, "error", err)
+				}
+				return
+			}
+			// A confirmation over a new connection says nothing: the fence must ask the claims.
+			if epoch == h.delivery.Epoch {
+				w.claims.confirm(h, epoch, asked)
+			}
+		})
+	}
+	extending.Wait()
+}

@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// Worker runs items until it is told to stop.
+type Worker struct {
+	cfg      Config
+	conn     *broker.Conn
+	intake   *broker.Intake
+	claims   *claims
+	settled  *settled
+	reporter *reporter
+	copier   *copier
+	sealer   *protocol.Sealer
+	slots    *slots
+	alone    chan struct{} // holds one token: items under suspicion run one at a time
+}
+
+// errDraining is why an attempt was broken off when the worker stops: it is nobody's fault and not charged.
+var errDraining = errors.New("the worker is shutting down")
+
+// New prepares a worker. It takes no work before [Worker.Run].
+func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, sealer *protocol.Sealer) (*Worker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	claimBucket, err := conn.Bucket(ctx, broker.ClaimBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	batches, err := conn.Bucket(ctx, broker.BatchBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	w := &Worker{
+		cfg:      cfg,
+		conn:     conn,
+		claims:   newClaims(cfg.ID, claimBucket, conn),
+		settled:  newSettled(batches),
+		reporter: newReporter(cfg.ID, conn),
+		copier:   &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit},
+		sealer:   sealer,
+		slots:    newSlots(cfg.Slots, cfg.bulkSlots()),
+		alone:    make(chan struct{}, 1),
+	}
+	return w, nil
+}
+
+// Run takes and runs items until ctx ends. Then it stops its intake, lets running items finish for
+// [Config.Drain], hands the rest back uncharged, and returns nil. An error means that it could not go on.
+func (w *Worker) Run(ctx context.Context) error {
+	intake, err := w.conn.Intake(ctx, w.cfg.Pool)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	w.intake = intake
+	defer intake.Close()
+
+	// Stopping the intake is not cancelling the work: the work has a context of its own.
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+
+	running := pool.New().WithMaxGoroutines(w.cfg.Slots)
+	background := pool.New()
+	background.Go(func() { w.reporter.run(work) })
+	background.Go(func() { w.keepHeld(work) })
+
+	w.takeWork(ctx, work, running)
+	w.drain(running, cancel)
+
+	cancel(errDraining)
+	background.Wait()
+	return w.claims.clear(context.WithoutCancel(ctx))
+}
