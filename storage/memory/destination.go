@@ -89,7 +89,7 @@ func (d *Destination) receive(ctx context.Context, content storage.Content) ([]b
 		if d.Fail != nil && int64(len(data)) > d.FailAfter {
 			return data, d.Fail
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 			return data, checkLength(int64(len(data)), content.Size, true)
 		}
 		if err == nil {

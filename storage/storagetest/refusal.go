@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/storage"
@@ -22,6 +23,7 @@ var refusals = []refusal{
 	}},
 	{"BodyFailsBeforeLastByte", func(t *testing.T, h Harness, target Target) error { return bodyFails(t, h, target, 5000, 4999) }},
 	{"BodyFailsUnclassified", bodyFailsUnclassified},
+	{"BodyFailsWithWrappedEnd", bodyFailsWithWrappedEnd},
 	{"ReadyRefuses", func(t *testing.T, h Harness, target Target) error { return readyRefuses(t, h, target, BufferSize+1) }},
 	{"ReadyRefusesEmpty", func(t *testing.T, h Harness, target Target) error { return readyRefuses(t, h, target, 0) }},
 	{"ReadyRefusesOneByte", func(t *testing.T, h Harness, target Target) error { return readyRefuses(t, h, target, 1) }},
@@ -87,6 +89,19 @@ func bodyFailsUnclassified(t *testing.T, h Harness, target Target) error {
 	_, err := put(t.Context(), target.Destination(), &body{data: Data(100, 2), fail: cause}, 200, &ready{})
 	expectCause(t, err, cause)
 	return err
+}
+
+// bodyFailsWithWrappedEnd tells io.EOF, which is the end, from an error that it caused, such as a broken connection.
+func bodyFailsWithWrappedEnd(t *testing.T, h Harness, target Target) error {
+	t.Helper()
+	var last error
+	for _, known := range announced(h.Features, 100) {
+		cause := storage.Errorf(storage.Unavailable, "suite_body", "read", "the suite", "the connection broke")
+		cause.Err = io.EOF
+		_, last = put(t.Context(), target.Destination(), &body{data: Data(100, 2)[:50], fail: cause}, known, &ready{})
+		expectCause(t, last, cause)
+	}
+	return last
 }
 
 func readyRefuses(t *testing.T, h Harness, target Target, size int) error {
