@@ -1,0 +1,100 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/sandbox"
+)
+
+// TestManyIntoNewDirectories lets writers race for the creation of the same sandbox and the same directories.
+func TestManyIntoNewDirectories(t *testing.T) {
+	const writers, rounds = 16, 10
+	for _, opts := range []sandbox.Options{{}, {Sync: true}} {
+		b := newBench(t, opts)
+		for round := range rounds {
+			path := func(i int) string { return fmt.Sprintf("/a/%d/%d", round, i) }
+			id := fmt.Sprint("SBX-", round)
+			var all sync.WaitGroup
+			for i := range writers {
+				all.Go(func() {
+					for _, id := range []string{id, box} {
+						if err := put(t, b.store.Destination(org, id, path(i), fmt.Sprint("t", i), nil), []byte(path(i))); err != nil {
+							t.Errorf("writer %d: %v", i, err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			for i := range writers {
+				for _, id := range []string{id, box} {
+					if got, err := read(t, b.store.Source(org, id, path(i))); err != nil || string(got) != path(i) {
+						t.Errorf("%s%s holds %q, %v", id, path(i), got, err)
+					}
+				}
+			}
+		}
+		if left := b.hidden(t); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+	}
+}
+
+// TestDescriptorsAreFreed counts the open files of the process around everything that can go well or wrong.
+func TestDescriptorsAreFreed(t *testing.T) {
+	b := newBench(t, sandbox.Options{Sync: true})
+	fifo(t, b)
+	b.write(t, "/dir/g", []byte("old"))
+	everything := func() {
+		for _, path := range []string{"/dir/g", "/dir", "/x/f", "/missing/f", "/dir/g/h", "/.copyfleet-x", "/" + strings.Repeat("n", 256)} {
+			_, _ = read(t, b.source(path))
+			_ = put(t, b.destination(path), []byte("new"))
+			refused := storage.Content{Body: strings.NewReader("new"), Size: 3, Ready: func() error { return io.ErrUnexpectedEOF }}
+			_, _ = b.destination(path).Put(t.Context(), refused)
+			_, _ = b.destination(path).Put(t.Context(), storage.Content{Body: strings.NewReader("new"), Size: 4})
+		}
+	}
+	everything()
+	before := descriptors(t)
+	for range 20 {
+		everything()
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d were before", after, before)
+	}
+	runtime.KeepAlive(b)
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// TestMode shows that what is created is no program, whatever was replaced.
+func TestMode(t *testing.T) {
+	b := newBench(t, sandbox.Options{})
+	b.write(t, "/f", []byte("old"))
+	if err := os.Chmod(b.file("/f"), 0o4755); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(t, b.destination("/f"), []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(b.file("/f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode(); mode&^0o644 != 0 || mode&0o600 != 0o600 {
+		t.Errorf("the mode is %v, want 0644 less the umask", mode)
+	}
+}
