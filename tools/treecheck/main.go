@@ -1,5 +1,5 @@
-// Program treecheck checks what no linter sees: that no Go file grows beyond 500 lines, that
-// docs/dependencies.md tells the truth about the dependencies, and that links between documents lead somewhere.
+// Program treecheck checks what no linter sees: that no Go file grows beyond 500 lines, that no
+// test sleeps on a real clock, that docs/dependencies.md tells the truth about the dependencies, and that links between documents lead somewhere.
 //
 // It guarantees to report every problem of a run, not only the first. It reads the files of the tree,
 // whether committed or not, and reaches no network: links to elsewhere are not followed.
@@ -32,7 +32,7 @@ func check(tree fs.FS) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(checkLines(tree, files), checkDependencies(tree), checkLinks(tree, files))
+	return errors.Join(checkLines(tree, files), checkSleeps(tree, files), checkDependencies(tree), checkLinks(tree, files))
 }
 
 // list returns the slash-separated paths of the regular files of a tree that people write: nothing that
