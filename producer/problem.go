@@ -1,0 +1,213 @@
+package producer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Code names a kind of refusal. Codes are part of the contract: they are added, never changed.
+type Code string
+
+// The codes. problemTable gives each its status and title.
+const (
+	CodeInvalidJSON         Code = "invalid_json"
+	CodeInvalidRequest      Code = "invalid_request"
+	CodeInvalidHeader       Code = "invalid_header"
+	CodeBodyIncomplete      Code = "body_incomplete"
+	CodeUnauthorized        Code = "unauthorized"
+	CodeForbidden           Code = "forbidden"
+	CodeWrongOrg            Code = "wrong_org"
+	CodeBucketNotGranted    Code = "bucket_not_granted"
+	CodeNotFound            Code = "not_found"
+	CodeSandboxNotFound     Code = "sandbox_not_found"
+	CodeBatchNotFound       Code = "batch_not_found"
+	CodeBucketNotFound      Code = "bucket_not_found"
+	CodeOrgNotFound         Code = "org_not_found"
+	CodeGrantNotFound       Code = "grant_not_found"
+	CodeKeyNotFound         Code = "key_not_found"
+	CodeMethodNotAllowed    Code = "method_not_allowed"
+	CodeIdempotencyConflict Code = "idempotency_conflict"
+	CodeOwnKey              Code = "own_key"
+	CodeBodyTooLarge        Code = "body_too_large"
+	CodeUnsupportedMedia    Code = "unsupported_media_type"
+	CodeQueueFull           Code = "queue_full"
+	CodeInternal            Code = "internal"
+	CodeBusy                Code = "busy"
+	CodeNotReady            Code = "not_ready"
+	CodeUnavailable         Code = "unavailable"
+	CodeStorageUnavailable  Code = "storage_unavailable"
+	CodeStillRunning        Code = "still_running"
+)
+
+type problemKind struct {
+	status int
+	title  string
+}
+
+// problemTable is the one place where a code gets its status.
+var problemTable = map[Code]problemKind{
+	CodeInvalidJSON:         {400, "The body is not valid JSON"},
+	CodeInvalidRequest:      {400, "The request is not valid"},
+	CodeInvalidHeader:       {400, "A request header is not valid"},
+	CodeBodyIncomplete:      {400, "The body ended early"},
+	CodeUnauthorized:        {401, "A valid API key is required"},
+	CodeForbidden:           {403, "The API key may not do this"},
+	CodeWrongOrg:            {403, "The API key belongs to another org"},
+	CodeBucketNotGranted:    {403, "The org may not use this bucket"},
+	CodeNotFound:            {404, "Not found"},
+	CodeSandboxNotFound:     {404, "Sandbox not found"},
+	CodeBatchNotFound:       {404, "Batch not found"},
+	CodeBucketNotFound:      {404, "Bucket not found"},
+	CodeOrgNotFound:         {404, "Org not found"},
+	CodeGrantNotFound:       {404, "Grant not found"},
+	CodeKeyNotFound:         {404, "API key not found"},
+	CodeMethodNotAllowed:    {405, "Method not allowed"},
+	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
+	CodeOwnKey:              {409, "An API key cannot revoke itself"},
+	CodeBodyTooLarge:        {413, "The body is too large"},
+	CodeUnsupportedMedia:    {415, "Unsupported media type"},
+	CodeQueueFull:           {429, "The queue is full"},
+	CodeInternal:            {500, "Internal error"},
+	CodeBusy:                {503, "The server is busy"},
+	CodeNotReady:            {503, "Not ready"},
+	CodeUnavailable:         {503, "A service behind the API is unavailable"},
+	CodeStorageUnavailable:  {503, "The storage is unavailable"},
+	CodeStillRunning:        {504, "The batch is still running"},
+}
+
+// FieldError is one problem of the input.
+type FieldError struct {
+	Pointer string `json:"pointer"` // RFC 6901, into the body; "" is the whole of it
+	Code    string `json:"code"`    // stable
+	Message string `json:"message"` // one sentence; never holds a URL, a header value or a form value
+}
+
+// Problem is the body of every error answer (RFC 9457). Beside the standard members it has code and message,
+// which SDKs read.
+type Problem struct {
+	Type     string       `json:"type"`
+	Title    string       `json:"title"`
+	Status   int          `json:"status"`
+	Detail   string       `json:"detail"`
+	Instance string       `json:"instance,omitempty"`
+	Code     Code         `json:"code"`
+	Message  string       `json:"message"`
+	Errors   []FieldError `json:"errors,omitempty"`       // at most [MaxProblems]
+	Total    int          `json:"errors_total,omitempty"` // how many there were
+	Checks   []Check      `json:"checks,omitempty"`       // not_ready: every check that failed
+
+	retryAfter int // seconds; 0: [defaultRetryAfter] where the status asks for the header
+}
+
+// defaultRetryAfter is the Retry-After in seconds of an answer that has no better figure.
+const defaultRetryAfter = 1
+
+// maxInstance bounds the path that an answer repeats, in bytes.
+const maxInstance = 512
+
+// newProblem returns the problem of a code. The message is for the caller; it must hold no secret.
+func newProblem(code Code, message string) Problem {
+	kind, ok := problemTable[code]
+	if !ok {
+		code, kind = CodeInternal, problemTable[CodeInternal]
+	}
+	return Problem{
+		Type:    "urn:problem-type:copyfleet:" + string(code),
+		Title:   kind.title,
+		Status:  kind.status,
+		Detail:  message,
+		Code:    code,
+		Message: message,
+	}
+}
+
+// writeProblem answers with a problem. The caller has written nothing yet.
+func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
+	if path := r.URL.EscapedPath(); len(path) <= maxInstance {
+		p.Instance = path
+	}
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+		wait := p.retryAfter
+		if wait <= 0 {
+			wait = defaultRetryAfter
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(wait))
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="copyfleet"`)
+	}
+	writeBody(w, p.Status, "application/problem+json", p)
+}
+
+// writeJSON answers with a value that encodes without fail: all answers are plain structs.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	writeBody(w, status, "application/json", v)
+}
+
+func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // a signed URL stays readable; nosniff keeps it from being HTML
+	if err := enc.Encode(v); err != nil {
+		panic(err) // becomes a 500 in the recovery; nothing is written yet
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the client is gone: there is nobody left to tell
+}
+
+// problems collects what is wrong with a request.
+type problems struct {
+	list  []FieldError
+	total int
+}
+
+func (p *problems) add(pointer, code, message string) {
+	p.total++
+	if len(p.list) < MaxProblems {
+		p.list = append(p.list, FieldError{pointer, code, message})
+	}
+}
+
+// problem returns the answer for what was collected. Its message names the first one, because
+// SDKs show the message only. There is at least one.
+func (p *problems) problem(code Code) *Problem {
+	first := p.list[0]
+	where := first.Pointer
+	if where == "" {
+		where = "the body"
+	}
+	message := where + ": " + first.Message
+	if p.total > 1 {
+		message = strings.TrimSuffix(message, ".") + " (and " + strconv.Itoa(p.total-1) + " more)."
+	}
+	out := newProblem(code, message)
+	out.Errors, out.Total = p.list, p.total
+	return &out
+}
+
+// withoutURL returns an error fit for the log: net/http's url.Error prints the whole URL with its signature.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return errors.Join(errors.New(strings.ToLower(e.Op)), e.Err)
+	}
+	return err
+}
+
+// pointer appends a member name to a JSON pointer (RFC 6901), shortened so that an answer does not repeat
+// megabytes of what was sent.
+func pointer(base, name string) string {
+	const most = 128
+	if len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return base + "/" + pointerEscaper.Replace(name)
+}
+
+var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")

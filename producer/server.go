@@ -1,0 +1,95 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// Dependencies are what the front needs around it. All are required.
+type Dependencies struct {
+	Registry  *Registry
+	Presigner Presigner
+	Health    Health
+}
+
+// Presigner makes presigned URLs. It returns [ErrNoBucket] for a bucket that does not exist and is not to
+// be made; any other error is answered 503.
+type Presigner interface {
+	Presign(ctx context.Context, req PresignRequest) (Presigned, error)
+}
+
+// ErrNoBucket is what a [Presigner] returns for a bucket that does not exist.
+var ErrNoBucket = errors.New("bucket does not exist")
+
+// PresignRequest asks for one URL. It is validated, and the org has a grant for it.
+type PresignRequest struct {
+	Org         protocol.OrgID
+	Method      string // GET, PUT or POST
+	Bucket, Key string
+	Expires     time.Duration // 1 second to 7 days, whole seconds
+	ContentType string        // PUT, POST: the only type to be accepted; "": any
+	MinSize     int64         // POST: bytes
+	MaxSize     int64         // POST: bytes; 0: no bound but the storage's own
+	MakeBucket  bool          // a missing bucket is to be made
+}
+
+// Presigned is a URL that works without further credentials, with what must be sent along. It is a secret.
+type Presigned struct {
+	Method    string
+	URL       string
+	Headers   map[string]string // to be sent as they are; may be nil
+	Form      map[string]string // POST: the fields that come before the file
+	ExpiresAt time.Time
+}
+
+// Health tells whether the neighbours are in a state to accept work.
+type Health interface {
+	// Ready returns every check that was made, passed or not, within ctx.
+	Ready(ctx context.Context) []Check
+}
+
+// Check is one question about health and its answer.
+type Check struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Message string `json:"message,omitempty"` // why not; fit for anyone to read
+}
+
+// Server is the API front.
+type Server struct {
+	cfg       Config
+	registry  *Registry
+	presigner Presigner
+	health    Health
+	budget    *budget
+	document  []byte // the API description, with the version filled in
+	handler   http.Handler
+}
+
+// New returns a front. The error is a [*ConfigError], or names the dependency that is missing.
+func New(cfg Config, deps Dependencies) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Registry == nil || deps.Presigner == nil || deps.Health == nil {
+		return nil, errors.New("producer: Registry, Presigner and Health are all required dependencies")
+	}
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg:       cfg,
+		registry:  deps.Registry,
+		presigner: deps.Presigner,
+		health:    deps.Health,
+		budget:    &budget{limit: cfg.MaxBuffered},
+		document:  describe(cfg.Version),
+	}
+	s.handler = s.wrap(s.mux())
+	return s, nil
+}
+
+// Handler serves the whole API. It is safe for concurrent use.
+func (s *Server) Handler() http.Handler { return s.handler }

@@ -1,0 +1,50 @@
+package producer
+
+import "strings"
+
+const (
+	maxPath = 4096 // bytes: PATH_MAX of Linux
+	maxName = 255  // bytes: NAME_MAX of Linux
+
+	// reservedName begins the names of our own hidden files beside a destination.
+	reservedName = ".copyfleet-"
+)
+
+// sandboxPath cleans the path of a file inside a sandbox: absolute, without empty, "." or ".." segments. It is
+// taken literally; percent signs mean nothing in it. On a fault it returns its code and message.
+func sandboxPath(raw string) (clean, code, message string) {
+	switch {
+	case len(raw) > maxPath:
+		return "", faultTooLong, "A path may have 4096 bytes at most."
+	case hasControl(raw):
+		return "", faultControl, "A path must not hold control characters."
+	case raw[0] != '/':
+		return "", faultPath, "A path must be absolute: it begins with '/', the root of the sandbox."
+	}
+	segments := strings.Split(raw[1:], "/")
+	// A name of a directory is refused before it is cleaned into the name of a file.
+	if last := segments[len(segments)-1]; last == "" || last == "." || last == ".." {
+		return "", faultPath, "A path must name a file; this one names a directory."
+	}
+	var kept []string
+	for _, segment := range segments {
+		switch {
+		case segment == "" || segment == ".":
+		case segment == "..":
+			if len(kept) == 0 {
+				return "", faultPathEscapes, "A path must not lead out of the sandbox."
+			}
+			kept = kept[:len(kept)-1]
+		case len(segment) > maxName:
+			return "", faultTooLong, "A name in a path may have 255 bytes at most."
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	for _, segment := range kept {
+		if strings.HasPrefix(segment, reservedName) {
+			return "", faultPathReserved, "Names that begin with " + reservedName + " are reserved."
+		}
+	}
+	return "/" + strings.Join(kept, "/"), "", ""
+}
