@@ -115,6 +115,11 @@ sbom: build ## List every module in the binary, with version and checksum, in bi
 .PHONY: tools
 tools: $(addprefix $(T)/,golangci-lint gotestsum govulncheck benchstat minio rclone) ## Build all tools into .tools/ (some minutes, once).
 
+# So that `make .tools/minio` works as written.
+ifneq ($(T),$(TOOLS))
+$(addprefix $(TOOLS)/,golangci-lint gotestsum govulncheck benchstat minio rclone): $(TOOLS)/%: $(T)/% ;
+endif
+
 $(T)/golangci-lint: PKG := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(T)/gotestsum:     PKG := gotest.tools/gotestsum
 $(T)/govulncheck:   PKG := golang.org/x/vuln/cmd/govulncheck
