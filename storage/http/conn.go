@@ -1,0 +1,86 @@
+package httpstore
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+)
+
+// conn is a TCP connection on which a peer that hung up is heard out first.
+//
+// A receiver may answer 413 and close while the body is still being sent. The answer then lies in our receive
+// buffer, but the next write fails, and the transport would report that. So a write that fails because the
+// peer is gone pretends to have worked, and the failure is left to the read side, which the transport always
+// has pending: it finds either the answer or the end of the connection, at once in both cases.
+type conn struct {
+	net.Conn
+	dropped atomic.Bool    // bytes were dropped: whatever the peer answered, it has not got all
+	broken  atomic.Uintptr // the syscall.Errno by which a read or a write learnt of a reset; 0 if none did
+}
+
+// Read reads.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.note(err)
+	return n, err
+}
+
+// Write sends p, or drops it if the peer is gone.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if !c.note(err) {
+		return n, err // also when the connection was closed on our side
+	}
+	c.dropped.Store(true)
+	return len(p), nil
+}
+
+// note keeps the first reset in mind and reports whether err is one.
+func (c *conn) note(err error) bool {
+	if err == nil || !isReset(err) {
+		return false
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		c.broken.CompareAndSwap(0, uintptr(errno))
+	}
+	return true
+}
+
+// reset returns the error by which the peer broke the connection off, or nil if it did not.
+func (c *conn) reset() error {
+	if c == nil || c.broken.Load() == 0 {
+		return nil
+	}
+	return syscall.Errno(c.broken.Load())
+}
+
+// connOf returns the conn below a connection of the transport.
+func connOf(nc net.Conn) *conn {
+	if secured, ok := nc.(*tls.Conn); ok {
+		nc = secured.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}
+
+// acknowledged returns how many bytes the peer's system has taken, or 0 if this system does not tell.
+func (c *conn) acknowledged() int64 {
+	if c == nil {
+		return 0
+	}
+	sys, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := sys.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var acked int64
+	if raw.Control(func(fd uintptr) { acked = bytesAcked(fd) }) != nil {
+		return 0
+	}
+	return acked
+}

@@ -1,0 +1,28 @@
+// Package httpstore reads from and writes to HTTP endpoints: GET, PUT, and POST of a form (RFC 9110,
+// RFC 9112, RFC 7578). It speaks HTTP/1.1 over its own transport, which uses no proxy, follows no redirect
+// by itself, decompresses nothing and asks an address guard about each address before it is connected to.
+//
+// Guaranteed:
+//
+//   - A body is handed on as it was sent. One that ends before its Content-Length or its last chunk is an
+//     error, never a short success.
+//   - An upload states its exact length, and its last bytes leave only after Content.Ready agreed. A
+//     receiver that counts can therefore tell every aborted upload from a whole one.
+//   - An upload succeeded if and only if a status 200 to 299 arrived after all of it had been sent.
+//   - Headers of the caller go to the origin they were given for and nowhere else; no Referer is sent.
+//   - Every wait has a limit, and the error names it. A limit on idleness is one on progress: a slow peer
+//     passes, a silent one does not.
+//   - No error shows the query or the userinfo of a URL, a header's value, a form's value or a byte of what
+//     the peer sent.
+//
+// Not guaranteed:
+//
+//   - That a receiver shows nothing of an aborted upload: that is up to it. Neither that a receiver which
+//     answered 202 (Accepted) has stored anything yet; its word is taken for it.
+//   - That a source without Content-Length over a connection that closes at the end (HTTP/1.0) was whole:
+//     nothing tells. Object.Size is then [storage.UnknownSize].
+//   - That an upload whose answer was lost did not happen. It is reported as a failure.
+//
+// Errors have the codes source_… (GET) and dest_… (PUT, POST), except where the side does not matter:
+// forbidden_address, http_unexpected_status, http_redirect.
+package httpstore

@@ -1,0 +1,71 @@
+package httpstore
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is one attempt at a request, or at a chain of redirects: what its errors say, what ends it, and
+// what was seen of its connection.
+type exchange struct {
+	call
+	client *Client
+	ctx    context.Context // ends with the caller's, and with the first wait that passed its limit
+	cancel context.CancelCauseFunc
+	dog    *watchdog
+
+	conn   atomic.Pointer[conn] // of the latest request; nil before it had one
+	spoken atomic.Bool          // the peer has answered the latest request with at least one byte
+}
+
+// newExchange begins an exchange. The caller calls cancel when nothing of it is used any more.
+func (c *Client) newExchange(ctx context.Context, what call) *exchange {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &exchange{call: what, client: c, ctx: ctx, cancel: cancel, dog: newWatchdog(cancel)}
+}
+
+// roundTrip sends a request and returns the final answer, whatever its status. Once there is a connection it
+// begins the wait patience; who calls roundTrip stops it.
+func (x *exchange) roundTrip(req *http.Request, patience *wait) (*http.Response, error) {
+	x.conn.Store(nil)
+	x.spoken.Store(false)
+	trace := &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			x.conn.Store(connOf(info.Conn))
+			x.dog.start(patience)
+		},
+		GotFirstResponseByte: func() { x.spoken.Store(true) },
+	}
+	return x.client.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
+}
+
+// unansweredWith returns the error for what roundTrip returned instead of an answer.
+func (x *exchange) unansweredWith(err error) error {
+	// The system tells of a reset once, to a read or to a write, and the transport prefers what the other one
+	// found afterwards: a mere end, or the connection closed by the transport itself.
+	if reset := x.conn.Load().reset(); reset != nil {
+		err = reset
+	}
+	return x.unanswered(x.ctx, err, x.spoken.Load())
+}
+
+// headerWait is the wait for an answer.
+func (x *exchange) headerWait() *wait {
+	return &wait{name: "header_timeout", what: "no answer", limit: x.client.opts.HeaderTimeout}
+}
+
+// discard reads the rest of an answer that nobody wants, so that its connection can be used again, and
+// closes it. A long or slow rest costs the connection instead.
+func discard(resp *http.Response) {
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols || resp.ContentLength > maxDrain {
+		return
+	}
+	timer := time.AfterFunc(drainLimit, func() { resp.Body.Close() })
+	defer timer.Stop()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain+1) // whatever it was, the status has been told
+}

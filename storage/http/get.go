@@ -1,0 +1,69 @@
+package httpstore
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// get is the source that reads a URL.
+type get struct {
+	client  *Client
+	url     string
+	headers map[string]string
+}
+
+// Open sends the request, follows redirects and returns the object once the headers of a 200 have arrived.
+func (g *get) Open(ctx context.Context) (*storage.Object, error) {
+	what := call{side: source, op: "open", subject: "URL"}
+	to, problem := parseURL(g.url)
+	if problem != "" {
+		return nil, what.fail(storage.Invalid, "invalid_url", "the URL "+problem)
+	}
+	what.subject = redacted(to.url)
+	header, problem := parseHeaders(g.headers)
+	if problem != "" {
+		return nil, what.fail(storage.Invalid, "invalid_header", "the headers "+problem)
+	}
+	x := g.client.newExchange(ctx, what)
+	resp, err := x.follow(to, header)
+	if err != nil {
+		x.cancel(nil)
+		return nil, err
+	}
+	return x.object(resp), nil
+}
+
+// fetch sends one GET and returns its answer, whatever the status.
+func (x *exchange) fetch(to target, header http.Header) (*http.Response, error) {
+	header = header.Clone()
+	setDefault(header, "Accept-Encoding", "identity")
+	setDefault(header, "User-Agent", x.client.opts.UserAgent)
+	req := &http.Request{Method: http.MethodGet, URL: to.url, Host: to.url.Host, Header: header}
+	resp, err := x.roundTrip(req, x.headerWait())
+	x.dog.stop()
+	if err != nil {
+		return nil, x.unansweredWith(err)
+	}
+	return resp, nil
+}
+
+// object is what a successful answer stands for. Its body owns the exchange.
+func (x *exchange) object(resp *http.Response) *storage.Object {
+	what := x.call
+	what.op = "read"
+	o := &storage.Object{
+		Size:        storage.UnknownSize,
+		ContentType: told(resp.Header, "Content-Type"),
+		ETag:        told(resp.Header, "Etag"),
+	}
+	if resp.ContentLength >= 0 {
+		o.Size = resp.ContentLength
+	}
+	if modified, err := http.ParseTime(told(resp.Header, "Last-Modified")); err == nil {
+		o.Modified = modified
+	}
+	o.Body = newBody(x, what, resp.Body, o.Size)
+	return o
+}

@@ -1,0 +1,93 @@
+package httpstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// wait is something that may not last for ever. It is the cause that a request is canceled with when it did.
+type wait struct {
+	name  string        // the end of the error's code: "idle_timeout"
+	what  string        // what did not happen, for the message: "no bytes arrived"
+	limit time.Duration // how long it may not happen
+}
+
+// Error returns the message that users see.
+func (w *wait) Error() string { return fmt.Sprintf("Network timeout: %s within %s", w.what, w.limit) }
+
+// watchdog cancels a request when the current wait passes its limit. At most one wait is under way; the
+// goroutines that start and stop it follow each other.
+type watchdog struct {
+	cancel context.CancelCauseFunc
+
+	mu       sync.Mutex
+	timer    *time.Timer
+	current  *wait         // nil: nothing is waited for
+	left     time.Duration // until current passes its limit, when it was started
+	deadline time.Time
+	moved    func() int64 // how many bytes the peer took; nil: not known
+	seen     int64        // what moved said when the deadline was set
+	min      int64        // what it must have grown by to start anew
+}
+
+// newWatchdog returns a watchdog that ends what cancel cancels.
+func newWatchdog(cancel context.CancelCauseFunc) *watchdog {
+	d := &watchdog{cancel: cancel}
+	d.timer = time.AfterFunc(time.Hour, d.expire)
+	d.timer.Stop()
+	return d
+}
+
+// start begins a wait with its whole limit.
+func (d *watchdog) start(w *wait) { d.resume(w, w.limit, nil, 0) }
+
+// startWhile begins a wait that starts anew whenever moved has grown by min bytes.
+func (d *watchdog) startWhile(w *wait, moved func() int64, min int64) {
+	d.resume(w, w.limit, moved, min)
+}
+
+// resume begins a wait of which only a part of the limit is left.
+func (d *watchdog) resume(w *wait, left time.Duration, moved func() int64, min int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.current, d.left, d.moved, d.min = w, left, moved, min
+	if moved != nil {
+		d.seen = moved()
+	}
+	d.deadline = time.Now().Add(left)
+	d.timer.Reset(left)
+}
+
+// stop ends the wait and returns what was left of its limit, at least 0.
+func (d *watchdog) stop() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.timer.Stop()
+	d.current, d.moved = nil, nil
+	return max(0, time.Until(d.deadline))
+}
+
+// expire runs when the timer does. A timer that was stopped or reset too late finds the next wait, or none,
+// and leaves it alone.
+func (d *watchdog) expire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current == nil {
+		return
+	}
+	if rest := time.Until(d.deadline); rest > 0 {
+		d.timer.Reset(rest)
+		return
+	}
+	if d.moved != nil {
+		if now := d.moved(); now-d.seen >= d.min {
+			d.seen = now
+			d.deadline = time.Now().Add(d.current.limit)
+			d.timer.Reset(d.current.limit)
+			return
+		}
+	}
+	d.cancel(d.current)
+}

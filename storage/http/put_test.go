@@ -1,0 +1,470 @@
+package httpstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// big is more than the buffers of a connection hold.
+const big = 32 << 20
+
+// content is what a test uploads.
+func content(data string, ready func() error) storage.Content {
+	return storage.Content{Body: strings.NewReader(data), Size: int64(len(data)), Ready: ready}
+}
+
+// zeros is content of n bytes that takes no memory.
+func zeros(n int64) storage.Content { return storage.Content{Body: io.LimitReader(zero{}, n), Size: n} }
+
+type zero struct{}
+
+func (zero) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestPutToHostileReceiver(t *testing.T) {
+	t.Parallel()
+	const size = 5000
+	tests := []struct {
+		name   string
+		size   int64
+		script func(p *peer)
+		edit   func(o *Options)
+		want   failure
+	}{
+		{"403 instead of 100", big, func(p *peer) { p.request(); p.say("%s", answer("403 Forbidden")) }, nil,
+			failure{storage.Denied, "dest_http_403", "the server answered 403 Forbidden", 403}},
+		{"403 instead of 100, closing", big, func(p *peer) { p.request(); p.say("%s", answer("403 Forbidden", "Connection: close")) }, nil,
+			failure{storage.Denied, "dest_http_403", "the server answered 403 Forbidden", 403}},
+		{"413 midway, then deaf", big, func(p *peer) {
+			p.request()
+			p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			io.CopyN(io.Discard, p.r, 1<<20)
+			p.say("%s", answer("413 Content Too Large"))
+			p.hang()
+		}, nil, failure{storage.TooLarge, "dest_http_413", "the server answered 413", 413}},
+		{"413 midway with an endless explanation", big, func(p *peer) {
+			p.request()
+			p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			p.say("HTTP/1.1 413 Content Too Large\r\n\r\n")
+			for p.say("%s", strings.Repeat(secret, 100)) {
+			}
+		}, nil, failure{storage.TooLarge, "dest_http_413", "the server answered 413", 413}},
+		{"success before the body", big, func(p *peer) { p.request(); p.say("%s", answer("200 OK")) }, nil,
+			failure{storage.Interrupted, "dest_early_answer", "the receiver reported success before", 200}},
+		{"success midway, then closed", big, func(p *peer) {
+			p.request()
+			p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			io.CopyN(io.Discard, p.r, 1<<20)
+			p.say("%s", answer("201 Created"))
+		}, nil, failure{storage.Interrupted, "dest_early_answer", "the receiver reported success before", 201}},
+		{"never reads", big, func(p *peer) { p.hang() }, short,
+			failure{storage.Timeout, "dest_idle_timeout", "Network timeout: the receiver took no bytes within 150ms", 0}},
+		{"stops reading", big, func(p *peer) {
+			p.request()
+			p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			io.CopyN(io.Discard, p.r, 1<<20)
+			p.hang()
+		}, short, failure{storage.Timeout, "dest_idle_timeout", "Network timeout: the receiver took no bytes", 0}},
+		{"no answer", size, func(p *peer) { io.Copy(io.Discard, p.request().Body); p.hang() }, short,
+			failure{storage.Timeout, "dest_header_timeout", "Network timeout: no answer within 150ms", 0}},
+		{"no answer to nothing", 0, func(p *peer) { p.request(); p.hang() }, short,
+			failure{storage.Timeout, "dest_header_timeout", "Network timeout: no answer within 150ms", 0}},
+		{"endless 1xx", size, func(p *peer) {
+			p.request()
+			for p.say("HTTP/1.1 102 Processing\r\nA: b\r\n\r\n") {
+			}
+		}, nil, failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
+		{"endless headers", size, func(p *peer) {
+			io.Copy(io.Discard, p.request().Body)
+			p.say("HTTP/1.1 200 OK\r\n")
+			for p.say("X-%s: b\r\n", secret) {
+			}
+		}, nil, failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
+		{"not HTTP", size, func(p *peer) { p.say("%s\r\n", p.request().RequestURI); p.hang() }, nil,
+			failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
+		{"closed at once", size, func(*peer) {}, nil, failure{storage.Unavailable, "dest_", "the connection was", 0}},
+		{"closed after the body", size, func(p *peer) { io.Copy(io.Discard, p.request().Body) }, nil,
+			failure{storage.Unavailable, "dest_closed", "the connection was closed before the answer", 0}},
+		{"reset after the head", size, func(p *peer) { p.request(); p.reset() }, nil,
+			failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
+		{"reset midway", big, func(p *peer) {
+			p.request()
+			io.CopyN(io.Discard, p.r, 1<<20)
+			p.reset()
+		}, nil, failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
+		{"closed midway", big, func(p *peer) {
+			p.request()
+			io.CopyN(io.Discard, p.r, 1<<20)
+		}, nil, failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
+		{"reset after the body", size, func(p *peer) { io.Copy(io.Discard, p.request().Body); p.reset() }, nil,
+			failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
+		{"101", size, func(p *peer) {
+			io.Copy(io.Discard, p.request().Body)
+			p.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+			p.hang()
+		}, nil, failure{storage.Invalid, "http_unexpected_status", "the server answered 101", 101}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url := hostile(t, tt.script) + "/path" + query
+			client := testClient(t, tt.edit)
+			stored, err := client.Put(url, map[string]string{"Authorization": secret}).Put(t.Context(), zeros(tt.size))
+			tt.want.check(t, err)
+			if stored != (storage.Stored{}) {
+				t.Errorf("stored is %+v besides an error", stored)
+			}
+		})
+	}
+}
+
+// An answer that was sent before the receiver hung up is told, although sending the body fails.
+func TestPutPrefersAnswerToBrokenPipe(t *testing.T) {
+	t.Parallel()
+	url := hostile(t, func(p *peer) {
+		p.request()
+		p.say("HTTP/1.1 100 Continue\r\n\r\n")
+		io.CopyN(io.Discard, p.r, 64<<10)
+		p.say("%s", answer("413 Content Too Large", "Connection: close"))
+		// The script ends with unread bytes: the system resets the connection.
+	})
+	client := testClient(t, nil)
+	for range 50 {
+		_, err := client.Put(url+query, nil).Put(t.Context(), zeros(8<<20))
+		failure{storage.TooLarge, "dest_http_413", "the server answered 413", 413}.check(t, err)
+		if t.Failed() {
+			break
+		}
+	}
+}
+
+func TestPutStatus(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		status int
+		class  storage.Class
+		code   string
+	}{
+		{200, -1, ""}, {201, -1, ""}, {202, -1, ""}, {204, -1, ""}, {299, -1, ""},
+		{300, storage.Invalid, "http_redirect"}, {301, storage.Invalid, "http_redirect"},
+		{302, storage.Invalid, "http_redirect"}, {303, storage.Invalid, "http_redirect"},
+		{304, storage.Invalid, "http_redirect"}, {307, storage.Invalid, "http_redirect"},
+		{308, storage.Invalid, "http_redirect"},
+		{400, storage.Invalid, "dest_http_400"}, {401, storage.Denied, "dest_http_401"},
+		{403, storage.Denied, "dest_http_403"}, {404, storage.NotFound, "dest_http_404"},
+		{405, storage.Invalid, "dest_http_405"}, {407, storage.Denied, "dest_http_407"},
+		{408, storage.Timeout, "dest_http_408"}, {409, storage.Conflict, "dest_http_409"},
+		{410, storage.NotFound, "dest_http_410"}, {411, storage.Invalid, "dest_http_411"},
+		{412, storage.Invalid, "dest_http_412"}, {413, storage.TooLarge, "dest_http_413"},
+		{416, storage.Invalid, "dest_http_416"}, {425, storage.Throttled, "dest_http_425"},
+		{429, storage.Throttled, "dest_http_429"}, {500, storage.Unavailable, "dest_http_500"},
+		{502, storage.Unavailable, "dest_http_502"}, {503, storage.Unavailable, "dest_http_503"},
+		{504, storage.Unavailable, "dest_http_504"}, {507, storage.NoSpace, "dest_http_507"},
+	}
+	url := hostile(t, func(p *peer) {
+		for {
+			req := p.request()
+			if req.URL == nil {
+				return
+			}
+			io.Copy(io.Discard, req.Body)
+			p.say("%s", answer(req.Header.Get("Want")+" X", "Retry-After: 7", "ETag: e", "Location: "+query))
+		}
+	})
+	client := testClient(t, nil)
+	for _, tt := range tests {
+		stored, err := client.Put(url+query, map[string]string{"Want": fmt.Sprint(tt.status)}).Put(t.Context(), content("data", nil))
+		if tt.class < 0 {
+			if err != nil || stored != (storage.Stored{Bytes: 4, ETag: "e"}) {
+				t.Errorf("%d: %+v, %v", tt.status, stored, err)
+			}
+			continue
+		}
+		e := failure{tt.class, tt.code, "the server answered", tt.status}.check(t, err)
+		if want := 7 * time.Second; (tt.status >= 400) != (e.RetryAfter == want) {
+			t.Errorf("%d: retry after %v", tt.status, e.RetryAfter)
+		}
+		if e.StatusText != http.StatusText(tt.status) {
+			t.Errorf("%d: status text is %q", tt.status, e.StatusText)
+		}
+	}
+}
+
+// received is a request as a receiver saw it.
+type received struct {
+	*http.Request
+	body []byte
+	err  error // what ended the body, if not its proper end
+}
+
+// receiver answers 200 to every whole request and tells about all of them.
+func receiver(t *testing.T) (url string, seen <-chan received) {
+	t.Helper()
+	requests := make(chan received, 10)
+	return hostile(t, func(p *peer) {
+		for {
+			req := p.request()
+			if req.URL == nil {
+				return
+			}
+			if req.Header.Get("Expect") != "" {
+				p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			}
+			body, err := io.ReadAll(req.Body)
+			requests <- received{req, body, err}
+			if err != nil {
+				return
+			}
+			p.say("%s", answer("200 OK"))
+		}
+	}), requests
+}
+
+func TestPutRequest(t *testing.T) {
+	t.Parallel()
+	url, seen := receiver(t)
+	client := testClient(t, nil)
+	tests := []struct {
+		size        int64
+		headers     map[string]string
+		contentType string
+		wantType    []string
+	}{
+		{0, nil, "", nil},
+		{1, nil, "", nil},
+		{5, nil, "text/x", []string{"text/x"}},
+		{5, map[string]string{"content-type": "a/b"}, "text/x", []string{"a/b"}},
+		{5, map[string]string{"Content-Type": ""}, "text/x", []string{""}},
+		{5, nil, "text/x\r\nX-Injected: 1", nil},
+		{bufferSize - 1, nil, "", nil}, {bufferSize, nil, "", nil}, {bufferSize + 1, nil, "", nil},
+		{continueAbove, nil, "", nil}, {continueAbove + 1, nil, "", nil},
+	}
+	for _, tt := range tests {
+		c := zeros(tt.size)
+		c.ContentType = tt.contentType
+		if _, err := client.Put(url+"/p", tt.headers).Put(t.Context(), c); err != nil {
+			t.Fatalf("%d bytes: %v", tt.size, err)
+		}
+		got := <-seen
+		if got.ContentLength != tt.size || got.Header.Get("Content-Length") != fmt.Sprint(tt.size) || got.TransferEncoding != nil || int64(len(got.body)) != tt.size {
+			t.Errorf("%d bytes: length %q, encoding %v, body of %d", tt.size, got.Header.Get("Content-Length"), got.TransferEncoding, len(got.body))
+		}
+		if types := got.Header["Content-Type"]; fmt.Sprint(types) != fmt.Sprint(tt.wantType) {
+			t.Errorf("%d bytes, headers %v, type %q: Content-Type is %q, want %q", tt.size, tt.headers, tt.contentType, types, tt.wantType)
+		}
+		if asked := got.Header.Get("Expect") == "100-continue"; asked != (tt.size > continueAbove) {
+			t.Errorf("%d bytes: Expect is %q", tt.size, got.Header.Get("Expect"))
+		}
+		if got.Method != http.MethodPut || got.Header.Get("X-Injected") != "" {
+			t.Errorf("method %s, headers %v", got.Method, got.Header)
+		}
+	}
+}
+
+// Whatever stops an upload on our side, the receiver is left with less than it was promised.
+func TestAbortedUploadIsShort(t *testing.T) {
+	t.Parallel()
+	refuse := errors.New("not now " + "really")
+	tests := []struct {
+		name    string
+		content storage.Content
+		cause   error
+		code    string
+	}{
+		{"body fails", storage.Content{Size: 100000, Body: io.MultiReader(io.LimitReader(zero{}, 90000), iotest.ErrReader(refuse))}, refuse, "dest_content"},
+		{"body fails after its last byte", storage.Content{Size: 10, Body: io.MultiReader(strings.NewReader("0123456789"), iotest.ErrReader(refuse))}, refuse, "dest_content"},
+		{"body fails with its last byte", storage.Content{Size: 10, Body: &lastGasp{refuse}}, refuse, "dest_content"},
+		{"not ready", content("0123456789", func() error { return refuse }), refuse, "dest_content"},
+		{"one byte not ready", content("0", func() error { return refuse }), refuse, "dest_content"},
+		{"too short", storage.Content{Size: 11, Body: strings.NewReader("0123456789")}, nil, "source_short"},
+		{"too long", storage.Content{Size: 9, Body: strings.NewReader("0123456789")}, nil, "source_long"},
+		{"stuck", storage.Content{Size: 9, Body: stuck{}}, io.ErrNoProgress, "dest_content"},
+	}
+	for _, tt := range tests {
+		for _, method := range []string{"PUT", "POST"} {
+			t.Run(method+" "+tt.name, func(t *testing.T) {
+				url, seen := receiver(t)
+				client := testClient(t, nil)
+				destination := client.Put(url+query, nil)
+				if method == "POST" {
+					destination = client.PostForm(url+query, nil, "", "", nil)
+				}
+				if s, ok := tt.content.Body.(*strings.Reader); ok {
+					s.Seek(0, io.SeekStart)
+				} else if method == "POST" {
+					return // read already
+				}
+				_, err := destination.Put(t.Context(), tt.content)
+				e, ok := errors.AsType[*storage.Error](err)
+				if !ok || e.Code != tt.code || tt.cause != nil && !errors.Is(err, tt.cause) {
+					t.Errorf("error is %v, want code %s and cause %v", err, tt.code, tt.cause)
+				}
+				checkDiscreet(t, err)
+				client.Close()
+				select {
+				case got := <-seen:
+					if got.err == nil {
+						t.Errorf("the receiver got a whole body: %q", got.body)
+					}
+				case <-time.After(5 * time.Second):
+					// Nothing of the request was sent, which is short as well. (The head is buffered with the body.)
+				}
+			})
+		}
+	}
+}
+
+// lastGasp gives ten bytes and an error at once.
+type lastGasp struct{ err error }
+
+func (l *lastGasp) Read(p []byte) (int, error) { return copy(p, "0123456789"), l.err }
+
+// stuck gives neither bytes nor an error.
+type stuck struct{}
+
+func (stuck) Read([]byte) (int, error) { return 0, nil }
+
+// Nothing is sent for an empty upload before it is ready.
+func TestEmptyUploadAsksFirst(t *testing.T) {
+	t.Parallel()
+	url, seen := receiver(t)
+	put := testClient(t, nil).Put(url, nil)
+	refuse := errors.New("no")
+	_, err := put.Put(t.Context(), content("", func() error { return refuse }))
+	if !errors.Is(err, refuse) || len(seen) != 0 {
+		t.Errorf("error is %v, %d requests were seen", err, len(seen))
+	}
+	if _, err = put.Put(t.Context(), content("", func() error {
+		if len(seen) != 0 {
+			t.Error("the request was sent before Ready was asked")
+		}
+		return nil
+	})); err != nil {
+		t.Error(err)
+	}
+	if got := <-seen; got.Header.Get("Content-Length") != "0" {
+		t.Errorf("Content-Length is %q", got.Header.Get("Content-Length"))
+	}
+	_, err = put.Put(t.Context(), storage.Content{Body: strings.NewReader("x")})
+	failure{storage.Corrupt, "source_long", "the content is longer than the 0 bytes", 0}.check(t, err)
+}
+
+func TestPutNeedsSize(t *testing.T) {
+	t.Parallel()
+	put := testClient(t, nil).Put("http://127.0.0.1:1/", nil)
+	if !put.NeedsSize() {
+		t.Error("NeedsSize is false")
+	}
+	_, err := put.Put(t.Context(), storage.Content{Body: strings.NewReader("x"), Size: storage.UnknownSize})
+	failure{storage.Invalid, "dest_needs_size", "", 0}.check(t, err)
+	_, err = testClient(t, nil).PostForm("http://127.0.0.1:1/", nil, "", "", nil).
+		Put(t.Context(), storage.Content{Body: strings.NewReader("x"), Size: 1<<63 - 1})
+	failure{storage.Invalid, "dest_needs_size", "", 0}.check(t, err)
+}
+
+// A panic of the content meets the recover of who called Put, and the upload is aborted.
+func TestPutPanics(t *testing.T) {
+	t.Parallel()
+	url, seen := receiver(t)
+	put := testClient(t, nil).Put(url, nil)
+	for _, c := range []storage.Content{
+		content("0123456789", func() error { panic("ready") }),
+		{Body: io.MultiReader(io.LimitReader(zero{}, 200_000), panics{}), Size: 300_000},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			put.Put(t.Context(), c)
+		}()
+	}
+	if got := <-seen; got.err == nil {
+		t.Errorf("the receiver got a whole body of %d", len(got.body))
+	}
+}
+
+type panics struct{}
+
+func (panics) Read([]byte) (int, error) { panic("read") }
+
+func TestPutCanceled(t *testing.T) {
+	t.Parallel()
+	why := errors.New("the user changed his mind")
+	waiting := make(chan struct{}, 1)
+	url := hostile(t, func(p *peer) {
+		io.Copy(io.Discard, p.request().Body)
+		waiting <- struct{}{}
+		p.hang()
+	})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { <-waiting; cancel(why) }()
+	_, err := testClient(t, nil).Put(url+query, nil).Put(ctx, content("data", nil))
+	failure{storage.Interrupted, "dest_canceled", "it was canceled", 0}.check(t, err)
+	if !errors.Is(err, why) || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v does not wrap the cause of the cancellation", err)
+	}
+
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	_, err = testClient(t, nil).Put(url+query, nil).Put(ctx, content("data", nil))
+	failure{storage.Timeout, "dest_deadline", "Network timeout: the time given", 0}.check(t, err)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v does not wrap the deadline", err)
+	}
+}
+
+// The answer to a success may be as long and slow as it likes; it is the status that counts.
+func TestPutIgnoresAnswerBody(t *testing.T) {
+	t.Parallel()
+	url := hostile(t, func(p *peer) {
+		io.Copy(io.Discard, p.request().Body)
+		p.say("HTTP/1.1 201 Created\r\n\r\n")
+		for p.say("%s", bytes.Repeat([]byte("x"), 1000)) {
+		}
+	})
+	if stored, err := testClient(t, nil).Put(url, nil).Put(t.Context(), content("data", nil)); err != nil || stored.Bytes != 4 {
+		t.Errorf("%+v, %v", stored, err)
+	}
+}
+
+func TestPutReusesConnections(t *testing.T) {
+	t.Parallel()
+	accepted := make(chan struct{}, 20)
+	url := hostile(t, func(p *peer) {
+		accepted <- struct{}{}
+		for {
+			req := p.request()
+			if req.URL == nil {
+				return
+			}
+			if req.Header.Get("Expect") != "" {
+				p.say("HTTP/1.1 100 Continue\r\n\r\n")
+			}
+			io.Copy(io.Discard, req.Body)
+			p.say("HTTP/1.1 %s X\r\nContent-Length: 20\r\n\r\n01234567890123456789", strings.TrimPrefix(req.URL.Path, "/"))
+		}
+	})
+	client := testClient(t, nil)
+	for _, size := range []int64{0, 10, 100_000, 2 << 20, 10} {
+		for _, status := range []string{"200", "403", "500"} {
+			_, err := client.Put(url+"/"+status, nil).Put(t.Context(), zeros(size))
+			if (status == "200") != (err == nil) {
+				t.Errorf("%d bytes, %s: %v", size, status, err)
+			}
+		}
+	}
+	if n := len(accepted); n != 1 {
+		t.Errorf("%d connections were made, want 1", n)
+	}
+}
