@@ -273,7 +273,7 @@ func TestPutRequest(t *testing.T) {
 // Whatever stops an upload on our side, the receiver is left with less than it was promised.
 func TestAbortedUploadIsShort(t *testing.T) {
 	t.Parallel()
-	refuse := errors.New("not now " + "really")
+	refuse := errors.New("not now")
 	tests := []struct {
 		name    string
 		content storage.Content
@@ -309,14 +309,8 @@ func TestAbortedUploadIsShort(t *testing.T) {
 					t.Errorf("error is %v, want code %s and cause %v", err, tt.code, tt.cause)
 				}
 				checkDiscreet(t, err)
-				client.Close()
-				select {
-				case got := <-seen:
-					if got.err == nil {
-						t.Errorf("the receiver got a whole body: %q", got.body)
-					}
-				case <-time.After(5 * time.Second):
-					// Nothing of the request was sent, which is short as well. (The head is buffered with the body.)
+				if got := <-seen; got.err == nil {
+					t.Errorf("the receiver got a whole body: %q", got.body)
 				}
 			})
 		}
