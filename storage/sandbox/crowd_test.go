@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -48,11 +48,14 @@ func TestManyIntoNewDirectories(t *testing.T) {
 
 // TestDescriptorsAreFreed counts the open files of the process around everything that can go well or wrong.
 func TestDescriptorsAreFreed(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or finalizers would close what we forget
 	b := newBench(t, sandbox.Options{Sync: true})
 	fifo(t, b)
 	b.write(t, "/dir/g", []byte("old"))
+	round := 0
 	everything := func() {
-		for _, path := range []string{"/dir/g", "/dir", "/x/f", "/missing/f", "/dir/g/h", "/.copyfleet-x", "/" + strings.Repeat("n", 256)} {
+		round++
+		for _, path := range []string{fmt.Sprintf("/new/%d/%d/f", round, round), "/dir/g", "/dir", "/x/f", "/missing/f", "/dir/g/h", "/.copyfleet-x", "/" + strings.Repeat("n", 256)} {
 			_, _ = read(t, b.source(path))
 			_ = put(t, b.destination(path), []byte("new"))
 			refused := storage.Content{Body: strings.NewReader("new"), Size: 3, Ready: func() error { return io.ErrUnexpectedEOF }}
@@ -68,7 +71,6 @@ func TestDescriptorsAreFreed(t *testing.T) {
 	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
-	runtime.KeepAlive(b)
 }
 
 func descriptors(t *testing.T) int {

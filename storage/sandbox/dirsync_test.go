@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,9 +17,13 @@ var testDir = dirID{device: 1, inode: 2}
 func TestDirSyncShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s dirSyncer
-		var runs atomic.Int64
+		var runs, running atomic.Int64
 		slow := func() error {
 			runs.Add(1)
+			if running.Add(1) > 1 {
+				t.Error("two fsyncs of one directory run at the same time")
+			}
+			defer running.Add(-1)
 			time.Sleep(time.Second) // of the bubble's clock: until everybody else waits
 			return nil
 		}
@@ -47,6 +52,9 @@ func TestDirSyncCovers(t *testing.T) {
 	var changes, durable atomic.Int64
 	fsync := func() error {
 		n := changes.Load()
+		for range 20 {
+			runtime.Gosched() // others change the directory and arrive after this fsync began
+		}
 		for {
 			old := durable.Load()
 			if n <= old || durable.CompareAndSwap(old, n) {
