@@ -41,6 +41,7 @@ const (
 	CodeNotReady            Code = "not_ready"
 	CodeUnavailable         Code = "unavailable"
 	CodeStorageUnavailable  Code = "storage_unavailable"
+	CodeShuttingDown        Code = "shutting_down"
 	CodeStillRunning        Code = "still_running"
 )
 
@@ -77,6 +78,7 @@ var problemTable = map[Code]problemKind{
 	CodeNotReady:            {503, "Not ready"},
 	CodeUnavailable:         {503, "A service behind the API is unavailable"},
 	CodeStorageUnavailable:  {503, "The storage is unavailable"},
+	CodeShuttingDown:        {503, "The server is shutting down"},
 	CodeStillRunning:        {504, "The batch is still running"},
 }
 
@@ -154,7 +156,7 @@ func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // a signed URL stays readable; nosniff keeps it from being HTML
 	if err := enc.Encode(v); err != nil {
-		panic(err) // becomes a 500 in the recovery; nothing is written yet
+		panic(err) //nolint:forbidigo // plain structs always encode; else it becomes a 500 in the recovery; nothing is written yet
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))

@@ -11,6 +11,7 @@ import (
 
 // Dependencies are what the front needs around it. All are required.
 type Dependencies struct {
+	Pipeline  *Pipeline
 	Registry  *Registry
 	Presigner Presigner
 	Health    Health
@@ -46,7 +47,7 @@ type Presigned struct {
 	ExpiresAt time.Time
 }
 
-// Health tells whether the neighbours are in a state to accept work.
+// Health tells whether the neighbors are in a state to accept work.
 type Health interface {
 	// Ready returns every check that was made, passed or not, within ctx.
 	Ready(ctx context.Context) []Check
@@ -62,6 +63,8 @@ type Check struct {
 // Server is the API front.
 type Server struct {
 	cfg       Config
+	pipeline  *Pipeline
+	waits     *waits
 	registry  *Registry
 	presigner Presigner
 	health    Health
@@ -75,12 +78,14 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Registry == nil || deps.Presigner == nil || deps.Health == nil {
-		return nil, errors.New("producer: Registry, Presigner and Health are all required dependencies")
+	if deps.Pipeline == nil || deps.Registry == nil || deps.Presigner == nil || deps.Health == nil {
+		return nil, errors.New("producer: Pipeline, Registry, Presigner and Health are all required dependencies")
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg:       cfg,
+		pipeline:  deps.Pipeline,
+		waits:     newWaits(),
 		registry:  deps.Registry,
 		presigner: deps.Presigner,
 		health:    deps.Health,

@@ -38,7 +38,7 @@ type Acceptance struct {
 	// Generation counts revivals: an abandoned acceptance that is asked for again publishes all its chunks anew.
 	Generation int       `json:"generation,omitempty"`
 	Created    time.Time `json:"created"`
-	FirstSeqs  []uint64  `json:"first_seqs,omitempty"` // stream sequence of the first item of each chunk, once known
+	IDs        []string  `json:"ids,omitempty"` // the callers' ids in order, of a batch that fits one page and has any
 }
 
 // AcceptanceVersion is the version of [Acceptance] that this build writes.

@@ -59,6 +59,9 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 // [Config.Drain], hands the rest back uncharged, and returns nil. An error means that it could not go on.
 func (w *Worker) Run(ctx context.Context) error {
 	intake, err := w.conn.Intake(ctx, w.cfg.Pool)
+	if err != nil && ctx.Err() != nil {
+		return nil // stopped before it had begun
+	}
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}

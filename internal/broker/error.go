@@ -32,6 +32,7 @@ const (
 	codeTooManyRequests           jetstream.ErrorCode = 10167
 	codeTooManyOpenBatches        jetstream.ErrorCode = 10210
 	codeStreamOffline             jetstream.ErrorCode = 10118
+	codeMessageNotFound           jetstream.ErrorCode = 10037
 )
 
 // classify joins one of the errors above to an error of the client, where one fits.
@@ -51,14 +52,14 @@ func classify(err error) error {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrConnectionClosed),
 		errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return err
 }
 
 func kindOf(api *jetstream.APIError) error {
 	switch api.ErrorCode {
+	case codeMessageNotFound:
+		return ErrNotFound
 	case codeWrongLastSequence, codeWrongLastSequenceConstant:
 		return ErrConflict
 	case codeInsufficientResources, codeStorageExceeded, codeTooManyRequests, codeTooManyOpenBatches, codeStreamOffline:

@@ -120,11 +120,11 @@ func (c *Conn) Published(ctx context.Context, lane protocol.Lane, guard string) 
 		return false, fmt.Errorf("look for %s: %w", guard, classify(err))
 	}
 	_, err = stream.GetLastMsgForSubject(ctx, guard)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err = classify(err); errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for %s: %w", guard, classify(err))
+		return false, fmt.Errorf("look for %s: %w", guard, err)
 	}
 	return true, nil
 }

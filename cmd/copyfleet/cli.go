@@ -1,0 +1,72 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is every command with its flags. Each flag has an environment variable COPYFLEET_….
+type cli struct {
+	JSON     bool             `help:"Print JSON: one object a line, the last one the summary." name:"json"`
+	LogLevel slog.Level       `help:"Least level that is logged: DEBUG, INFO, WARN or ERROR." default:"INFO" env:"COPYFLEET_LOG_LEVEL"`
+	LogJSON  bool             `help:"Log in JSON." name:"log-json" env:"COPYFLEET_LOG_JSON"`
+	Version  kong.VersionFlag `help:"Print the version."`
+
+	Up         upCmd         `cmd:"" help:"Run everything in this process: API, worker, aggregator, NATS JetStream and S3, durable in one data directory."`
+	API        apiCmd        `cmd:"" name:"api" help:"Run the API front against a NATS and an S3 of yours."`
+	Worker     workerCmd     `cmd:"" help:"Run a worker; start as many as you like."`
+	Aggregator aggregatorCmd `cmd:"" help:"Run the aggregator, which turns outcomes into receipts."`
+	Demo       demoCmd       `cmd:"" help:"Start everything on free ports, run real batches through it, check every result, and stop."`
+	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
+}
+
+func (c *cli) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// apiFlags are those of the API front, in up and api.
+type apiFlags struct {
+	Listen  string        `help:"Address of the API." default:"127.0.0.1:7400" env:"COPYFLEET_LISTEN" placeholder:"HOST:PORT"`
+	Org     string        `help:"The default org." default:"ORG-dev" env:"COPYFLEET_ORG"`
+	APIKey  string        `help:"An admin key of the default org. up makes one on its first start and keeps it." name:"api-key" env:"COPYFLEET_API_KEY" placeholder:"KEY"`
+	MaxWait time.Duration `help:"How long a copy call waits for its end." default:"15m" env:"COPYFLEET_MAX_WAIT"`
+}
+
+// s3Flags name the object store.
+type s3Flags struct {
+	Endpoint  string `help:"URL of an S3 endpoint." name:"s3-endpoint" env:"COPYFLEET_S3_ENDPOINT" placeholder:"URL"`
+	AccessKey string `help:"Access key of the S3 endpoint." name:"s3-access-key" env:"COPYFLEET_S3_ACCESS_KEY" placeholder:"KEY"`
+	SecretKey string `help:"Secret key of the S3 endpoint." name:"s3-secret-key" env:"COPYFLEET_S3_SECRET_KEY" placeholder:"SECRET"`
+	Region    string `help:"Region of the S3 endpoint." name:"s3-region" default:"us-east-1" env:"COPYFLEET_S3_REGION"`
+}
+
+// workerFlags are those of a worker, in up and worker.
+type workerFlags struct {
+	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. In up the default is the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
+	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
+	FileSync      string         `help:"Whether a sandbox file is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
+	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialled beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR,…"`
+	HeaderTimeout time.Duration  `help:"How long a peer may take to answer." default:"20s" env:"COPYFLEET_HEADER_TIMEOUT"`
+	IdleTimeout   time.Duration  `help:"How long a transfer may make no progress." default:"20s" env:"COPYFLEET_IDLE_TIMEOUT"`
+	Drain         time.Duration  `help:"How long running items may go on at a shutdown before they are handed back." default:"20s" env:"COPYFLEET_DRAIN"`
+	SpoolDir      string         `help:"Where content of unknown length is kept meanwhile. Default: the data directory in up, else the system's temporary directory." env:"COPYFLEET_SPOOL_DIR" placeholder:"DIR"`
+}
+
+// natsFlags name an external NATS.
+type natsFlags struct {
+	URL      string `help:"URL of a NATS with JetStream." name:"nats-url" env:"COPYFLEET_NATS_URL" placeholder:"URL"`
+	Replicas int    `help:"Replicas of streams and buckets on a NATS cluster: 1, 3 or 5." name:"nats-replicas" default:"1" env:"COPYFLEET_NATS_REPLICAS"`
+}
+
+// sealFlags name the key that locations are sealed with in the queue.
+type sealFlags struct {
+	SealKey string `help:"Key that seals locations in the queue: 32 bytes in base64, the same for every role. Without it one is made and kept in NATS." name:"seal-key" env:"COPYFLEET_SEAL_KEY" placeholder:"BASE64"`
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/producer"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage/object"
+)
+
+// Limits of the API's connections. There is no limit on writing: a copy call answers when its batch ends.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 5 * time.Minute // of a request with its body
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	frontShutdown     = 5 * time.Second
+	readyTimeout      = 3 * time.Second
+)
+
+// front is a running API.
+type front struct {
+	server   *producer.Server
+	registry *producer.Registry
+	http     *http.Server
+	listener net.Listener
+	served   chan error
+	stop     context.CancelFunc
+}
+
+// frontConfig is what a front needs to know beside its flags.
+type frontConfig struct {
+	flags         apiFlags
+	autoSandboxes bool
+	autoBuckets   bool
+	grantAll      bool
+	ready         []readyCheck
+}
+
+// startFront listens and serves.
+func startFront(ctx context.Context, cfg frontConfig, conn *broker.Conn, objects *object.Store, sealer *protocol.Sealer, log *slog.Logger) (*front, error) {
+	if !protocol.ValidID(cfg.flags.Org) {
+		return nil, exitWith(exitUsage, "--org %q: must be letters, digits, '.', '_' and '-', at most 128", cfg.flags.Org)
+	}
+	records, err := conn.Bucket(ctx, broker.RegistryBucket)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	living, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f := &front{stop: stop, served: make(chan error, 1)}
+	if f.registry, err = producer.NewRegistry(living, registryRecords{records}, log); err != nil {
+		stop()
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	if err := f.open(ctx, living, cfg, conn, objects, sealer, log); err != nil {
+		stop()
+		f.registry.Wait()
+		return nil, err
+	}
+	go func() { f.served <- f.http.Serve(f.listener) }()
+	return f, nil
+}
+
+func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.Conn, objects *object.Store, sealer *protocol.Sealer, log *slog.Logger) error {
+	org := protocol.OrgID(cfg.flags.Org)
+	if cfg.flags.APIKey != "" {
+		if _, err := f.registry.AddKey(ctx, cfg.flags.APIKey, org, producer.RoleAdmin, "bootstrap"); err != nil {
+			return fmt.Errorf("register --api-key: %w", err)
+		}
+	}
+	pipeline, err := producer.NewPipeline(ctx, conn, sealer, log)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was
+	}
+	f.server, err = producer.New(producer.Config{
+		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
+		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version,
+	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline})
+	if err != nil {
+		return exitWith(exitUsage, "%w", err)
+	}
+	f.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.flags.Listen)
+	if err != nil {
+		return exitWith(exitFatal, "--listen %s: %w", cfg.flags.Listen, err)
+	}
+	f.http = &http.Server{
+		Handler: f.server.Handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return living },
+	}
+	return nil
+}
+
+func (f *front) url() string { return "http://" + f.listener.Addr().String() }
+
+// refuseNew stops listening; calls that wait go on waiting.
+func (f *front) refuseNew() { _ = f.listener.Close() } // closed a second time by Shutdown
+
+// close ends waiting calls with a clear answer, and waits for all calls.
+func (f *front) close(ctx context.Context) error {
+	f.server.StopWaiting()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), frontShutdown)
+	defer cancel()
+	err := f.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("close the API: %w", err), f.http.Close())
+	}
+	f.stop()
+	f.registry.Wait()
+	if served := <-f.served; !errors.Is(served, http.ErrServerClosed) && !errors.Is(served, net.ErrClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// registryRecords lets the registry live in a bucket.
+type registryRecords struct{ *broker.Bucket }
+
+// Put implements producer.Records.
+func (r registryRecords) Put(ctx context.Context, key string, value []byte) error {
+	_, err := r.Bucket.Put(ctx, key, value)
+	return err //nolint:wrapcheck // says what it was
+}
+
+// Create implements producer.Records.
+func (r registryRecords) Create(ctx context.Context, key string, value []byte) error {
+	_, err := r.Bucket.Create(ctx, key, value)
+	if errors.Is(err, broker.ErrExists) {
+		return fmt.Errorf("%w: %w", producer.ErrExists, err)
+	}
+	return err //nolint:wrapcheck // says what it was
+}
+
+// Watch implements producer.Records.
+func (r registryRecords) Watch(ctx context.Context) (<-chan producer.Record, error) {
+	in, err := r.Bucket.Watch(ctx, ">")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	out := make(chan producer.Record)
+	go func() {
+		defer close(out)
+		for w := range in {
+			record := producer.Record{Key: w.Entry.Key, Value: w.Entry.Value, Deleted: w.Deleted, Current: w.Current}
+			select {
+			case out <- record:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
+// presigner lets the front presign without knowing the store.
+type presigner struct{ store *object.Store }
+
+// Presign implements producer.Presigner.
+func (p presigner) Presign(ctx context.Context, req producer.PresignRequest) (producer.Presigned, error) {
+	if req.MakeBucket {
+		if err := p.store.EnsureBucket(ctx, req.Bucket); err != nil {
+			return producer.Presigned{}, err //nolint:wrapcheck // says what it was
+		}
+	} else if exists, err := p.store.BucketExists(ctx, req.Bucket); err == nil && !exists {
+		return producer.Presigned{}, producer.ErrNoBucket
+	} else if err != nil {
+		return producer.Presigned{}, err //nolint:wrapcheck // says what it was
+	}
+	made, err := p.store.Presign(ctx, object.Request{
+		Method: req.Method, Bucket: req.Bucket, Key: req.Key, Expires: req.Expires, ContentType: req.ContentType, MinSize: req.MinSize, MaxSize: req.MaxSize,
+	})
+	if err != nil {
+		return producer.Presigned{}, err //nolint:wrapcheck // says what it was
+	}
+	return producer.Presigned{Method: made.Method, URL: made.URL, Headers: made.Headers, Form: made.Form, ExpiresAt: made.ExpiresAt}, nil
+}
+
+// readyCheck is one thing that must work before the process takes traffic.
+type readyCheck struct {
+	name  string
+	check func(context.Context) error
+}
+
+// health is what /readyz asks.
+type health []readyCheck
+
+// Ready implements producer.Health.
+func (h health) Ready(ctx context.Context) []producer.Check {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	checks := make([]producer.Check, len(h))
+	for i, c := range h {
+		checks[i] = producer.Check{Name: c.name, OK: true}
+		if err := c.check(ctx); err != nil {
+			checks[i].OK, checks[i].Message = false, err.Error()
+		}
+	}
+	return checks
+}
+
+// settle gives calls that wait a moment to hear of their end, and returns when none waits any more.
+func (f *front) settle(limit time.Duration) {
+	f.server.Settle(limit)
+}

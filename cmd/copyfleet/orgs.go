@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// orgsCmd says which buckets an org may use.
+type orgsCmd struct {
+	Grant  orgsGrantCmd  `cmd:"" help:"Let an org use a bucket, or what is below a prefix in it."`
+	Revoke orgsRevokeCmd `cmd:"" help:"Take a grant back."`
+	List   orgsListCmd   `cmd:"" help:"List the grants of an org, or all orgs."`
+}
+
+type orgsGrantCmd struct {
+	clientFlags
+	Org    string `arg:"" help:"The org."`
+	Bucket string `arg:"" help:"The bucket, with /PREFIX for a part of it." name:"bucket[/prefix]"`
+}
+
+type orgsRevokeCmd struct {
+	clientFlags
+	Org    string `arg:"" help:"The org."`
+	Bucket string `arg:"" help:"The bucket, with /PREFIX as it was granted." name:"bucket[/prefix]"`
+}
+
+type orgsListCmd struct {
+	clientFlags
+	Org string `arg:"" optional:"" help:"The org; without it, all orgs."`
+}
+
+// grant is the body of a grant.
+type grant struct {
+	Bucket string `json:"bucket"`
+	Prefix string `json:"prefix,omitempty"`
+}
+
+func parseGrant(arg string) grant {
+	bucket, prefix, _ := strings.Cut(arg, "/")
+	return grant{Bucket: bucket, Prefix: prefix}
+}
+
+func grantsPath(org string) string { return "/v1/orgs/" + url.PathEscape(org) + "/grants" }
+
+// Run grants.
+func (c *orgsGrantCmd) Run(ctx context.Context, env *environment) error {
+	return changeGrant(ctx, env, c.clientFlags, http.MethodPut, c.Org, c.Bucket, "granted")
+}
+
+// Run revokes.
+func (c *orgsRevokeCmd) Run(ctx context.Context, env *environment) error {
+	return changeGrant(ctx, env, c.clientFlags, http.MethodDelete, c.Org, c.Bucket, "revoked")
+}
+
+func changeGrant(ctx context.Context, env *environment, flags clientFlags, method, org, bucket, done string) error {
+	api, err := flags.client()
+	if err != nil {
+		return err
+	}
+	g := parseGrant(bucket)
+	if _, err := api.call(ctx, method, grantsPath(org), nil, g, nil); err != nil {
+		return err
+	}
+	if env.json {
+		return printJSON(env, map[string]any{"org": org, "bucket": g.Bucket, "prefix": g.Prefix, "result": done})
+	}
+	_, err = fmt.Fprintf(env.stdout, "%s: %s to %s\n", done, bucket, org)
+	return wrapPrint(err)
+}
+
+// Run lists.
+func (c *orgsListCmd) Run(ctx context.Context, env *environment) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	path := "/v1/orgs"
+	if c.Org != "" {
+		path = grantsPath(c.Org)
+	}
+	var answer json.RawMessage
+	if _, err := api.call(ctx, http.MethodGet, path, nil, nil, &answer); err != nil {
+		return err
+	}
+	return printJSON(env, answer)
+}
+
+// printJSON prints one value on one line.
+func printJSON(env *environment, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	_, err = fmt.Fprintf(env.stdout, "%s\n", data)
+	return wrapPrint(err)
+}

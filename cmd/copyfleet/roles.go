@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// apiCmd runs the API front alone.
+type apiCmd struct {
+	apiFlags
+	natsFlags
+	sealFlags
+	S3            s3Flags `embed:""`
+	AutoSandboxes bool    `help:"Let an unknown sandbox come into being at its first use." env:"COPYFLEET_AUTO_SANDBOXES"`
+	AutoBuckets   bool    `help:"Make a missing bucket at its first use." env:"COPYFLEET_AUTO_BUCKETS"`
+}
+
+// Run serves until the context ends.
+func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
+	conn, err := c.connect(ctx, "api", env.log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	sealer, err := c.sealer(ctx, conn)
+	if err != nil {
+		return err
+	}
+	objects, client, err := c.S3.objects(c.S3.Endpoint, c.AutoBuckets, workerFlags{})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	f, err := startFront(ctx, frontConfig{
+		flags: c.apiFlags, autoSandboxes: c.AutoSandboxes, autoBuckets: c.AutoBuckets,
+		ready: []readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}},
+	}, conn, objects, sealer, env.log)
+	if err != nil {
+		return err
+	}
+	env.log.Info("the API is ready", "url", f.url())
+	select {
+	case <-ctx.Done():
+	case served := <-f.served:
+		f.served <- served
+		err = fmt.Errorf("the API stopped: %w", served)
+	}
+	f.refuseNew()
+	return errors.Join(err, f.close(ctx))
+}
+
+// workerCmd runs a worker alone.
+type workerCmd struct {
+	workerFlags
+	natsFlags
+	sealFlags
+	S3          s3Flags `embed:""`
+	AutoBuckets bool    `help:"Make a missing bucket at its first use." env:"COPYFLEET_AUTO_BUCKETS"`
+}
+
+// Run works until the context ends, then drains.
+func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
+	if c.Sandboxes == "" {
+		return exitWith(exitUsage, "worker needs --sandboxes (COPYFLEET_SANDBOXES), for example file:///srv/sandboxes")
+	}
+	conn, err := c.connect(ctx, "worker", env.log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	sealer, err := c.sealer(ctx, conn)
+	if err != nil {
+		return err
+	}
+	objects, client, err := c.S3.objects(c.S3.Endpoint, c.AutoBuckets, c.workerFlags)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	w, err := c.start(ctx, conn, objects, sealer, env.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	env.log.Info("the worker is ready", "slots", c.Slots, "sandboxes", c.Sandboxes)
+	return w.worker.Run(ctx) //nolint:wrapcheck // says what it was
+}
+
+// aggregatorCmd runs the aggregator alone.
+type aggregatorCmd struct {
+	natsFlags
+}
+
+// Run folds until the context ends.
+func (c *aggregatorCmd) Run(ctx context.Context, env *environment) error {
+	conn, err := c.connect(ctx, "aggregator", env.log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	a, err := startAggregator(ctx, conn, env.log)
+	if err != nil {
+		return err
+	}
+	env.log.Info("the aggregator is ready")
+	return a.Run(ctx) //nolint:wrapcheck // says what it was
+}

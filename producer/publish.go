@@ -1,0 +1,61 @@
+package producer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// publish puts the items into the queue: chunks of a fixed size, so that a repetition makes the same ones, each an
+// atomic batch behind a guard that lets it in once.
+func (p *Pipeline) publish(ctx context.Context, o *order, record *protocol.Acceptance) error {
+	shard := protocol.ShardOf(o.org)
+	subject := protocol.WorkSubject(record.Lane, o.pool, shard, o.org, record.Batch)
+	for chunk := range record.Chunks {
+		first := chunk * broker.MaxChunk
+		items := o.items[first:min(first+broker.MaxChunk, len(o.items))]
+		messages := make([][]byte, len(items))
+		for i := range items {
+			message, err := p.message(o, record, shard, &items[i])
+			if err != nil {
+				return err
+			}
+			messages[i] = message
+		}
+		guard := protocol.GuardSubject(record.Lane, o.org, record.Batch, record.Generation, chunk)
+		_, err := p.conn.PublishChunk(ctx, guard, subject, messages)
+		if err != nil && !errors.Is(err, broker.ErrCommitted) {
+			return fmt.Errorf("publish items %d to %d: %w", first, first+len(items)-1, err)
+		}
+	}
+	return nil
+}
+
+// message is one item as it travels: its locations, which are credentials, sealed.
+func (p *Pipeline) message(o *order, record *protocol.Acceptance, shard int, item *protocol.Item) ([]byte, error) {
+	work := protocol.Work{
+		Version: protocol.WorkVersion, Org: o.org, Batch: record.Batch, Index: item.Index, Total: record.Total, Chunks: record.Chunks,
+		ID: item.ID, Lane: record.Lane, Pool: o.pool, Shard: shard, Trace: o.trace,
+	}
+	sealed, err := p.sealer.SealLocations(work.Ref(), item.Src, item.Dest)
+	if err != nil {
+		return nil, fmt.Errorf("prepare item %d: %w", item.Index, err)
+	}
+	work.Sealed = sealed
+	message, err := json.Marshal(work)
+	if err != nil {
+		return nil, fmt.Errorf("prepare item %d: %w", item.Index, err)
+	}
+	return message, nil
+}
+
+// wake tells idle workers. It is a hint: they also look by themselves.
+func (p *Pipeline) wake(o *order) {
+	if err := p.conn.Wake(broker.Shard{Lane: o.lane, Pool: o.pool, Index: protocol.ShardOf(o.org)}); err != nil {
+		p.log.Debug("workers were not woken and will look by themselves", "error", err)
+	}
+}

@@ -1,0 +1,146 @@
+package producer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// lookAgain is how often a waiting call reads the state without having been told of a change: news over core NATS may be
+// lost.
+const lookAgain = 2 * time.Second
+
+// acceptance reads the accept record of a batch.
+func (p *Pipeline) acceptance(ctx context.Context, org protocol.OrgID, id protocol.BatchID) (protocol.Acceptance, bool, error) {
+	var record protocol.Acceptance
+	found, err := p.read(ctx, protocol.AcceptKey(org, id), &record)
+	return record, found, err
+}
+
+// summary reads the summary of a batch; there is none before the first news of an item.
+func (p *Pipeline) summary(ctx context.Context, org protocol.OrgID, id protocol.BatchID) (protocol.Summary, bool, error) {
+	var s protocol.Summary
+	found, err := p.read(ctx, protocol.SummaryKey(org, id), &s)
+	return s, found, err
+}
+
+func (p *Pipeline) read(ctx context.Context, key string, into any) (bool, error) {
+	entry, err := p.batches.Get(ctx, key)
+	if errors.Is(err, broker.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := json.Unmarshal(entry.Value, into); err != nil {
+		return false, fmt.Errorf("read %s: %w", key, err)
+	}
+	return true, nil
+}
+
+// batchWaiter waits for the end of one batch. It listens from its creation on, so that it is made before the first
+// item is published.
+type batchWaiter struct {
+	pipeline *Pipeline
+	org      protocol.OrgID
+	batch    protocol.BatchID
+	changes  <-chan struct{}
+	stop     func()
+}
+
+func (p *Pipeline) wait(org protocol.OrgID, id protocol.BatchID) (*batchWaiter, error) {
+	changes, stop, err := p.conn.WatchChanges(org, id)
+	if err != nil {
+		return nil, fmt.Errorf("wait for batch %s: %w", id, err)
+	}
+	return &batchWaiter{pipeline: p, org: org, batch: id, changes: changes, stop: stop}, nil
+}
+
+// end returns the final summary, or false when ctx ended first. A broker that is away is waited for.
+func (w *batchWaiter) end(ctx context.Context) (protocol.Summary, bool) {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		s, found, err := w.pipeline.summary(ctx, w.org, w.batch)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			w.pipeline.log.Warn("a waiting call cannot read its batch; it looks again", "batch", w.batch, "error", err)
+		case found && s.State.Final():
+			return s, true
+		}
+		select {
+		case <-ctx.Done():
+			return s, false
+		case <-w.changes:
+		case <-tick.C:
+		}
+	}
+}
+
+// receipts returns the receipts of the items from first on, at most n, in index order. An item without news
+// comes as queued.
+func (p *Pipeline) receipts(ctx context.Context, record *protocol.Acceptance, summary *protocol.Summary, first, n int) ([]protocol.Receipt, error) {
+	n = min(n, record.Total-first)
+	if n <= 0 {
+		return nil, nil
+	}
+	list := make([]protocol.Receipt, n)
+	for i := range list {
+		list[i] = protocol.Receipt{Index: first + i, State: protocol.ItemQueued}
+		if first+i < len(record.IDs) {
+			list[i].ID = record.IDs[first+i]
+		}
+	}
+	fill := func(receipts []protocol.Receipt) {
+		for _, r := range receipts {
+			if i := r.Index - first; i >= 0 && i < n {
+				list[i] = r
+			}
+		}
+	}
+	if protocol.Inline(record.Total) {
+		fill(summary.Receipts)
+		return list, nil
+	}
+	for number := protocol.PageOf(first); number <= protocol.PageOf(first+n-1); number++ {
+		var page protocol.Page
+		if _, err := p.read(ctx, protocol.PageKey(record.Org, record.Batch, number), &page); err != nil {
+			return nil, err
+		}
+		fill(page.Receipts)
+	}
+	return list, nil
+}
+
+// running returns the indexes of a batch's items that workers hold now, as their claims tell.
+func (p *Pipeline) running(ctx context.Context, record *protocol.Acceptance) (map[int]bool, error) {
+	entries, err := p.claims.List(ctx, ">")
+	if err != nil {
+		return nil, fmt.Errorf("read the claims of workers: %w", err)
+	}
+	indexes := map[int]bool{}
+	for _, e := range entries {
+		var claim protocol.Claim
+		if err := json.Unmarshal(e.Value, &claim); err != nil {
+			return nil, fmt.Errorf("read claim %s: %w", e.Key, err)
+		}
+		if time.Since(claim.Written) > claimStale {
+			continue
+		}
+		for _, held := range claim.Held {
+			if held.Ref.Org == record.Org && held.Ref.Batch == record.Batch {
+				indexes[held.Ref.Index] = true
+			}
+		}
+	}
+	return indexes, nil
+}
+
+// claimStale is the age from which a worker's claim says nothing about what it runs now: workers rewrite theirs
+// every 30 s.
+const claimStale = 2 * time.Minute

@@ -1,0 +1,164 @@
+// Package object reads and writes objects of an S3 store. It is the only importer of minio-go.
+//
+// Bytes move over presigned URLs that are made at the moment of use, so that none can expire in a queue, with
+// the HTTP driver that the configuration gives; it sends an exact length and holds the last byte back
+// until the content is ready. An object is visible whole or not at all: that is S3's promise, and an upload
+// cut short is no upload.
+//
+// It does not write objects above 5 GiB, which need several parts.
+package object
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// Transport moves bytes over URLs. Package storage/http has one; without an address guard, since the endpoint is
+// ours.
+type Transport interface {
+	Get(url string, headers map[string]string) storage.Source
+	Put(url string, headers map[string]string) storage.Destination
+}
+
+// Config describes a store. Endpoint, AccessKey, SecretKey and Transport are required.
+type Config struct {
+	Endpoint  string // http://host:port or https://host[:port]
+	AccessKey string
+	SecretKey string
+	Region    string // "": us-east-1
+	// AutoBuckets makes a missing bucket at its first use. False: it is an error.
+	AutoBuckets bool
+	Transport   Transport
+}
+
+// Store is an S3 endpoint with credentials. It is safe for concurrent use.
+type Store struct {
+	client *minio.Client
+	cfg    Config
+	http   *http.Transport
+
+	mu    sync.Mutex
+	known map[string]time.Time // buckets that existed then
+}
+
+const (
+	presignFor     = 15 * time.Minute // how long a URL that we use at once is valid: a transfer may start late, never end
+	bucketFresh    = time.Minute
+	bucketsKept    = 10_000
+	connectTimeout = 5 * time.Second
+	answerTimeout  = 15 * time.Second // of a call that moves no content
+	callTimeout    = 20 * time.Second // with its repetitions
+	maxPut         = 5 << 30          // bytes; S3's limit of a single PUT
+	callTries      = 3
+	defaultRegion  = "us-east-1"
+)
+
+// New returns a store. It does not connect; [Store.Check] does.
+func New(cfg Config) (*Store, error) {
+	u, err := url.Parse(cfg.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("the S3 endpoint must be http://host:port or https://host[:port], without a path, a query or credentials")
+	}
+	if cfg.AccessKey == "" || cfg.SecretKey == "" {
+		return nil, errors.New("the S3 endpoint needs an access key and a secret key")
+	}
+	if cfg.Transport == nil {
+		return nil, errors.New("the S3 endpoint needs a transport")
+	}
+	if cfg.Region == "" {
+		cfg.Region = defaultRegion
+	}
+	transport := &http.Transport{
+		Proxy: nil, DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, TLSHandshakeTimeout: connectTimeout,
+		ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
+	}
+	client, err := minio.New(u.Host, &minio.Options{
+		Creds: credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""), Secure: u.Scheme == "https", Region: cfg.Region,
+		Transport: transport, BucketLookup: minio.BucketLookupPath, MaxRetries: callTries,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the S3 endpoint: %w", err)
+	}
+	return &Store{client: client, cfg: cfg, http: transport, known: map[string]time.Time{}}, nil
+}
+
+// Close drops idle connections. The transport belongs to whoever made it.
+func (s *Store) Close() { s.http.CloseIdleConnections() }
+
+// Check returns nil if the endpoint answers and takes the credentials.
+func (s *Store) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	// A bucket that cannot be there: the answer needs valid credentials and no permission to list buckets.
+	_, err := s.client.BucketExists(ctx, "copyfleet-check")
+	if e := minio.ToErrorResponse(err); err != nil && e.Code == minio.AccessDenied {
+		return nil // a key limited to its buckets
+	}
+	return classify("check", s.cfg.Endpoint, err)
+}
+
+// BucketExists reports whether a bucket is there.
+func (s *Store) BucketExists(ctx context.Context, bucket string) (bool, error) {
+	if s.isKnown(bucket) {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	exists, err := s.client.BucketExists(ctx, bucket)
+	if err != nil {
+		return false, classify("look for", "s3://"+bucket, err)
+	}
+	if exists {
+		s.remember(bucket)
+	}
+	return exists, nil
+}
+
+// EnsureBucket makes a bucket if it is not there.
+func (s *Store) EnsureBucket(ctx context.Context, bucket string) error {
+	exists, err := s.BucketExists(ctx, bucket)
+	if err != nil || exists {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err = s.client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: s.cfg.Region})
+	if code := minio.ToErrorResponse(err).Code; err != nil && code != minio.BucketAlreadyOwnedByYou && code != minio.BucketAlreadyExists {
+		return classify("make", "s3://"+bucket, err)
+	}
+	s.remember(bucket)
+	return nil
+}
+
+func (s *Store) isKnown(bucket string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.known[bucket]) < bucketFresh
+}
+
+func (s *Store) remember(bucket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= bucketsKept {
+		clear(s.known)
+	}
+	s.known[bucket] = time.Now()
+}
+
+// forget makes the next use look again: the bucket seems to be gone.
+func (s *Store) forget(bucket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, bucket)
+}
