@@ -60,9 +60,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	src := http.MaxBytesReader(w, r.Body, limit)
 	for {
 		const step = 32 << 10
-		if grown := int64(buf.Len() + step); grown > b.reserved {
+		if grown := int64(buf.Len() + step); grown > b.reserved && b.reserved < limit {
 			// Doubling, as the buffer itself does.
-			more := max(grown, min(2*b.reserved, limit)) - b.reserved
+			more := min(max(grown, 2*b.reserved), limit) - b.reserved
 			if !s.budget.take(more) {
 				b.Release()
 				p := newProblem(CodeBusy, "Too many large requests are being read; try again soon.")

@@ -117,7 +117,7 @@ func (s *Server) sandboxForUse(r *http.Request, org protocol.OrgID, id protocol.
 
 // recordsFailed logs why a change could not be stored, and returns the answer.
 func (s *Server) recordsFailed(r *http.Request, err error) *Problem {
-	s.fault(r, "registry record not stored", err)
+	s.fault(r, "store a registry record", err)
 	p := newProblem(CodeUnavailable, "The change could not be stored; try again.")
 	return &p
 }

@@ -22,7 +22,7 @@
 //
 // # What is not
 //
-// Validation looks at the request alone. Whether a name resolves to an address that may be dialled, whether a
+// Validation looks at the request alone. Whether a name resolves to an address that may be dialed, whether a
 // path leaves its sandbox through a symbolic link and whether a bucket exists are questions for the
 // worker at the moment of use.
 //

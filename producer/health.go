@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -30,18 +31,18 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	checks := append([]Check{s.registryCheck()}, s.health.Ready(ctx)...)
 	var failed []Check
-	names := ""
+	var names []string
 	for _, c := range checks {
 		if !c.OK {
 			failed = append(failed, c)
-			names += ", " + c.Name
+			names = append(names, c.Name)
 		}
 	}
 	if len(failed) == 0 {
 		writeJSON(w, http.StatusOK, readiness{"ready", checks})
 		return
 	}
-	p := newProblem(CodeNotReady, "These checks failed: "+names[2:]+".")
+	p := newProblem(CodeNotReady, "These checks failed: "+strings.Join(names, ", ")+".")
 	p.Checks = failed
 	writeProblem(w, r, p)
 }

@@ -130,7 +130,7 @@ type checks []Check
 
 func (c *checks) Ready(context.Context) []Check { return *c }
 
-// bundle is a front on a real socket with its neighbours, and a key of each role for two orgs.
+// bundle is a front on a real socket with its neighbors, and a key of each role for two orgs.
 type bundle struct {
 	*testing.T
 	url      string
@@ -173,7 +173,8 @@ func newBundle(t *testing.T, cfg Config) *bundle {
 	}
 	b.registry = registry
 	t.Cleanup(func() { cancel(); registry.Wait() })
-	b.server, err = New(cfg, Dependencies{Registry: registry, Presigner: b.signer, Health: b.health})
+	// No test with this bundle gets as far as the queue: it would panic, which is a 500.
+	b.server, err = New(cfg, Dependencies{Pipeline: &Pipeline{}, Registry: registry, Presigner: b.signer, Health: b.health})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 // Keys of log attributes, all of this package's.
 const (
 	logError    = "error"
+	logTask     = "task"
 	logRecord   = "record"
 	logRequest  = "request_id"
 	logMethod   = "method"
@@ -87,7 +88,7 @@ func (s *Server) access(r *http.Request, rec *recorder, took time.Duration, pani
 // look like a whole one.
 func (s *Server) afterPanic(rec *recorder, r *http.Request, reason any) {
 	if reason == http.ErrAbortHandler { //nolint:errorlint // net/http compares the very value
-		panic(reason)
+		panic(reason) //nolint:forbidigo // net/http asked for it
 	}
 	// The type only for what is not an error or a text: a value might be a request with its headers.
 	what := fmt.Sprintf("%T", reason)
@@ -101,15 +102,15 @@ func (s *Server) afterPanic(rec *recorder, r *http.Request, reason any) {
 		slog.String(logRequest, requestIDOf(r.Context())), slog.String(logRoute, r.Pattern),
 		slog.String(logError, what), slog.String(logStack, string(debug.Stack())))
 	if rec.status != 0 {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) //nolint:forbidigo // the one way to break a connection off
 	}
 	writeProblem(rec, r, newProblem(CodeInternal, "Something went wrong here; the log has it under request "+
 		requestIDOf(r.Context())+"."))
 }
 
-// fault logs an error of a neighbour under the call's id.
+// fault logs an error of a neighbor under the call's id.
 func (s *Server) fault(r *http.Request, what string, err error) {
-	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, what,
+	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "a neighbor failed", slog.String(logTask, what),
 		slog.String(logRequest, requestIDOf(r.Context())), slog.String(logRoute, r.Pattern),
 		slog.Any(logError, withoutURL(err)))
 }

@@ -44,7 +44,7 @@ func (s *Server) presign(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrNoBucket):
 		writeProblem(w, r, newProblem(CodeBucketNotFound, "There is no such bucket."))
 	case err != nil:
-		s.fault(r, "presign failed", err)
+		s.fault(r, "presign", err)
 		writeProblem(w, r, newProblem(CodeStorageUnavailable, "The storage could not make the URL; try again."))
 	default:
 		writeJSON(w, http.StatusOK, presignAnswer{

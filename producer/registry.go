@@ -114,7 +114,7 @@ func (r *Registry) open(ctx context.Context) (<-chan Record, error) {
 			r.mu.Unlock()
 			return ch, nil
 		}
-		r.complain(rec, fresh.apply(rec))
+		r.complain(ctx, rec, fresh.apply(rec))
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("watch records: %w", err)
@@ -125,7 +125,7 @@ func (r *Registry) open(ctx context.Context) (<-chan Record, error) {
 func (r *Registry) run(ctx context.Context, ch <-chan Record, stop context.CancelFunc) {
 	defer close(r.done)
 	for {
-		r.follow(ch)
+		r.follow(ctx, ch)
 		stop()
 		if ctx.Err() != nil {
 			return
@@ -137,10 +137,10 @@ func (r *Registry) run(ctx context.Context, ch <-chan Record, stop context.Cance
 }
 
 // follow applies changes until the watch ends.
-func (r *Registry) follow(ch <-chan Record) {
+func (r *Registry) follow(ctx context.Context, ch <-chan Record) {
 	for rec := range ch {
 		if !rec.Current {
-			r.change(rec)
+			r.change(ctx, rec)
 		}
 	}
 	r.mu.Lock()
@@ -172,7 +172,7 @@ func (r *Registry) reopen(ctx context.Context) (<-chan Record, context.CancelFun
 }
 
 // change applies one record and wakes the writes that waited for it.
-func (r *Registry) change(rec Record) {
+func (r *Registry) change(ctx context.Context, rec Record) {
 	r.mu.Lock()
 	err := r.tables.apply(rec)
 	r.waiting[rec.Key] = slices.DeleteFunc(r.waiting[rec.Key], func(w *pendingWrite) bool {
@@ -186,16 +186,16 @@ func (r *Registry) change(rec Record) {
 		delete(r.waiting, rec.Key)
 	}
 	r.mu.Unlock()
-	r.complain(rec, err)
+	r.complain(ctx, rec, err)
 }
 
-func (r *Registry) complain(rec Record, err error) {
+func (r *Registry) complain(ctx context.Context, rec Record, err error) {
 	if err == nil {
 		return
 	}
 	// The key of a record holds at most the digest of an API key, cut here all the same.
 	kind, _, _ := strings.Cut(rec.Key, ".")
-	r.log.LogAttrs(context.Background(), slog.LevelError, "registry record ignored",
+	r.log.LogAttrs(ctx, slog.LevelError, "registry record ignored",
 		slog.String(logRecord, kind), slog.Any(logError, err))
 }
 
@@ -242,7 +242,7 @@ func (r *Registry) put(ctx context.Context, key string, v any) error {
 		return fmt.Errorf("registry: put record: %w", err)
 	}
 	if !r.settle(ctx, w) {
-		r.change(Record{Key: key, Value: value})
+		r.change(ctx, Record{Key: key, Value: value})
 	}
 	return nil
 }
@@ -255,7 +255,7 @@ func (r *Registry) remove(ctx context.Context, key string) error {
 		return fmt.Errorf("registry: delete record: %w", err)
 	}
 	if !r.settle(ctx, w) {
-		r.change(Record{Key: key, Deleted: true})
+		r.change(ctx, Record{Key: key, Deleted: true})
 	}
 	return nil
 }

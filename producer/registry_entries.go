@@ -123,7 +123,7 @@ func (r *Registry) EnsureSandbox(ctx context.Context, org protocol.OrgID, id pro
 		return Sandbox{}, fmt.Errorf("ensure sandbox %s: %w", id, err)
 	default:
 		if !r.settle(ctx, w) {
-			r.change(Record{Key: record, Value: value})
+			r.change(ctx, Record{Key: record, Value: value})
 		}
 	}
 	if known, ok := r.Sandbox(org, id); ok {

@@ -100,8 +100,9 @@ func (t *tables) applyKey(rec Record) error {
 	if err := json.Unmarshal(rec.Value, &k); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
-	n, err := hex.Decode(k.sum[:], []byte(strings.TrimPrefix(rec.Key, "key.")[:min(64, len(rec.Key)-len("key."))]))
-	if err != nil || n != len(k.sum) || rec.Key != keyRecord(k.sum) || !k.Role.Valid() || !protocol.ValidID(string(k.Org)) {
+	sum, err := hex.DecodeString(strings.TrimPrefix(rec.Key, "key."))
+	copy(k.sum[:], sum)
+	if err != nil || rec.Key != keyRecord(k.sum) || !k.Role.Valid() || !protocol.ValidID(string(k.Org)) {
 		return errMisplaced
 	}
 	t.keys[rec.Key] = k

@@ -26,25 +26,35 @@ func sandboxPath(raw string) (clean, code, message string) {
 	if last := segments[len(segments)-1]; last == "" || last == "." || last == ".." {
 		return "", faultPath, "A path must name a file; this one names a directory."
 	}
-	var kept []string
-	for _, segment := range segments {
-		switch {
-		case segment == "" || segment == ".":
-		case segment == "..":
-			if len(kept) == 0 {
-				return "", faultPathEscapes, "A path must not lead out of the sandbox."
-			}
-			kept = kept[:len(kept)-1]
-		case len(segment) > maxName:
-			return "", faultTooLong, "A name in a path may have 255 bytes at most."
-		default:
-			kept = append(kept, segment)
-		}
+	kept, inside := resolve(segments)
+	if !inside {
+		return "", faultPathEscapes, "A path must not lead out of the sandbox."
 	}
 	for _, segment := range kept {
-		if strings.HasPrefix(segment, reservedName) {
+		switch {
+		case len(segment) > maxName:
+			return "", faultTooLong, "A name in a path may have 255 bytes at most."
+		case strings.HasPrefix(segment, reservedName):
 			return "", faultPathReserved, "Names that begin with " + reservedName + " are reserved."
 		}
 	}
 	return "/" + strings.Join(kept, "/"), "", ""
+}
+
+// resolve takes empty, "." and ".." segments out. It reports false if these climb above the root, even if the path
+// comes back down again.
+func resolve(segments []string) (kept []string, inside bool) {
+	for _, segment := range segments {
+		switch segment {
+		case "", ".":
+		case "..":
+			if len(kept) == 0 {
+				return nil, false
+			}
+			kept = kept[:len(kept)-1]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	return kept, true
 }
