@@ -22,7 +22,9 @@ type Config struct {
 	TrimEvery, TrimAfter time.Duration
 	// AbandonAfter is how long an acceptance may stay pending before it counts as left behind. 0: 10 min.
 	AbandonAfter time.Duration
-	Logger       *slog.Logger
+	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
+	SweepEvery time.Duration
+	Logger     *slog.Logger
 }
 
 func (c *Config) defaults() {
@@ -35,6 +37,7 @@ func (c *Config) defaults() {
 	set(&c.TrimEvery, 15*time.Second)
 	set(&c.TrimAfter, time.Minute)
 	set(&c.AbandonAfter, 10*time.Minute)
+	set(&c.SweepEvery, 30*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -70,6 +73,9 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 // Run folds until ctx ends, commits what it holds, and returns nil.
 func (a *Aggregator) Run(ctx context.Context) error {
 	reader, err := a.conn.Reports(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil // stopped before it had begun
+	}
 	if err != nil {
 		return fmt.Errorf("aggregator: %w", err)
 	}

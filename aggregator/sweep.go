@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	sweepEvery = 30 * time.Second
 	deadClaim  = 10 * time.Minute // since a worker last wrote its record; living ones do so every 30 s
 	watchAgain = time.Second
 )
@@ -35,7 +34,7 @@ func (a *Aggregator) sweep(ctx context.Context) {
 }
 
 func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]broker.Entry) {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(a.cfg.SweepEvery)
 	defer tick.Stop()
 	for {
 		select {
