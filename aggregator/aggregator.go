@@ -10,6 +10,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -124,6 +125,7 @@ const (
 
 // take folds a bundle, and commits at once the batches that it ended.
 func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
+	failpoint.Hit(failpoint.BundleDelivered)
 	a.unsaved = append(a.unsaved, bundle)
 	var b protocol.ReportBundle
 	if err := json.Unmarshal(bundle.Data, &b); err != nil {
@@ -144,6 +146,7 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 			ended[batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch}] = book
 		}
 	}
+	failpoint.Hit(failpoint.BundleFolded)
 	a.commit(ctx, ended)
 }
 
@@ -185,6 +188,7 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 		units = append(units, u)
 	}
 	lost, err := store(ctx, a.bucket, units)
+	failpoint.Hit(failpoint.Committed)
 	if err != nil {
 		// Whether a write arrived is not known: start from what KV holds.
 		a.cfg.Logger.Warn("cannot commit yet", "batches", len(units), "error", err)
@@ -205,6 +209,7 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 			a.cfg.Logger.Debug("a waiter was not told and will look by itself", "batch", u.key.batch, "error", err)
 		}
 	}
+	failpoint.Hit(failpoint.WaitersTold)
 }
 
 func (a *Aggregator) acknowledge() {
@@ -213,6 +218,7 @@ func (a *Aggregator) acknowledge() {
 			a.cfg.Logger.Info("an acknowledgement was not sent; the bundle will come again and change nothing", "error", err)
 		}
 	}
+	failpoint.Hit(failpoint.BundlesDone)
 	clear(a.unsaved)
 	clear(a.reports)
 	a.unsaved, a.reports = a.unsaved[:0], a.reports[:0]

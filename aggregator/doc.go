@@ -14,13 +14,16 @@
 //
 // # Crash table
 //
-// What exists if the process dies right after a step, who notices, and what happens next.
+// What exists if the process dies right after a step, and what happens next. A step has the name of its failpoint
+// (package failpoint), at which the tests in integration/crash kill an aggregator.
 //
-//	step                exists                             then
-//	bundle delivered    bundle pending in JetStream        delivered again after its AckWait, folded then
-//	folded in memory    as above                           as above
-//	committed           pages and summary in KV            delivered again; every report finds its receipt, nothing changes
-//	waiters told        as above                           as above; a waiter that heard nothing looks again by itself
-//	acknowledged        acknowledgement in memory          as above if the server dies within 100 ms, else nothing
-//	trimmed             receipts only                      nothing: only what was acknowledged and folded is trimmed
+//	step              exists                          then
+//	bundle_delivered  bundle pending in JetStream     delivered again after its AckWait, folded then
+//	bundle_folded     as above                        as above
+//	atomic_staged     writes that no commit followed  NATS drops them; as above
+//	committed         pages and summary in KV         delivered again; every report finds its receipt, nothing changes
+//	waiters_told      as above                        as above; a waiter that heard nothing looks again by itself
+//	bundles_done      acknowledgement in memory, or   as above if it was not sent, or the server dies within 100 ms
+//	                  not sent
+//	trimmed           receipts only                   nothing: only what was acknowledged and folded is trimmed
 package aggregator

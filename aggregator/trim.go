@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 )
 
 // trim removes from the queue what was acknowledged a while ago. A Limits stream makes acknowledging
@@ -43,6 +44,7 @@ func (a *Aggregator) trim(ctx context.Context) {
 			a.warn(ctx, "cannot trim the queue", err)
 			continue
 		}
+		failpoint.Hit(failpoint.Trimmed)
 		marks = marks[due+1:]
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -61,6 +62,7 @@ func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, er
 	if record.State == protocol.AcceptComplete {
 		return record, nil
 	}
+	failpoint.Hit(failpoint.AcceptRecorded)
 	if record.Keyed {
 		// Once there are receipts the chunk was published, even if its guard is trimmed by now.
 		_, err := p.batches.Get(ctx, protocol.SummaryKey(o.org, record.Batch))
@@ -79,6 +81,7 @@ func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, er
 			return record, err
 		}
 	}
+	failpoint.Hit(failpoint.AcceptanceComplete)
 	p.wake(&o)
 	return record, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -70,6 +71,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	default:
 		s.stillRunning(w, r, record.Batch, CodeStillRunning, "The batch did not end within "+s.cfg.MaxWait.String()+"; it goes on. Its Location tells how it ends.")
 	}
+	failpoint.Hit(failpoint.AnswerWritten)
 }
 
 // order makes the order of a call.

@@ -20,6 +20,32 @@
 //
 // Bodies are bounded, one by one ([Config.MaxBody]) and together ([Config.MaxBuffered]).
 //
+// # How a batch is accepted
+//
+// accept.go stores an accept record, publishes the items in chunks, each an atomic batch behind a guard message that
+// lets it in once, and, if there are several chunks, marks the record complete. Workers run nothing of a batch of several
+// chunks before that. The call is answered after the last step, so that an answer means: all of it is durable.
+//
+// An idempotency key and its org make the batch's id, so that a repeated call finds the record; the chunks of a request are
+// the same each time. That is why a caller without an answer may repeat its call at any point.
+//
+// # Crash table
+//
+// What exists if the process dies right after a step, and what happens next. A step has the name of its failpoint
+// (package failpoint), at which the tests in integration/crash kill a front. The caller of the first four has no answer.
+//
+//	step                 exists                              then
+//	accept_recorded      accept record, pending, no item     the call repeated: goes on from here. Else: the sweep abandons it
+//	atomic_staged        as above; NATS drops what of a      as above
+//	                     chunk was not committed
+//	chunk_published      some chunks, or the only one        repeated: their guards refuse them, the others follow. Else: of one
+//	                                                         chunk, the batch runs; of several, nothing runs, and it is abandoned
+//	acceptance_complete  the whole batch; nobody was woken   workers find it within a second; repeated: finds it accepted
+//	answer_written       the whole batch, or its receipts    as above; repeated: the same answer from the same receipts
+//
+// A call without a key that is repeated is another batch: its caller cannot tell whether the first one runs, unless it
+// got the header Copyfleet-Batch.
+//
 // # What is not
 //
 // Validation looks at the request alone. Whether a name resolves to an address that may be dialed, whether a

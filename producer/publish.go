@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -31,6 +32,7 @@ func (p *Pipeline) publish(ctx context.Context, o *order, record *protocol.Accep
 		if err != nil && !errors.Is(err, broker.ErrCommitted) {
 			return fmt.Errorf("publish items %d to %d: %w", first, first+len(items)-1, err)
 		}
+		failpoint.Hit(failpoint.ChunkPublished)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sourcegraph/conc/panics"
 
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -72,7 +73,7 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 		}}
 	}
 	return w.copier.copy(ctx, transfer{
-		org: j.work.Org, src: src, dest: dest,
+		org: j.work.Org, id: j.work.ID, src: src, dest: dest,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
 		fence: func() error { return w.claims.fence(ctx, j.held) },
@@ -107,13 +108,16 @@ func (w *Worker) finish(work context.Context, j *job, res result) {
 			w.abandon(work, j, err)
 			return
 		}
+		failpoint.HitItem(failpoint.RetryPlanned, j.work.ID)
 	}
 	err := w.storeFirmly(work, protocol.Report{Ref: j.work.Ref(), Total: j.work.Total, Lane: j.work.Lane, Receipt: receipt})
 	if err != nil {
 		w.abandon(work, j, err)
 		return
 	}
+	failpoint.HitItem(failpoint.ReportStored, j.work.ID)
 	w.ack(j)
+	failpoint.HitItem(failpoint.Acknowledged, j.work.ID)
 }
 
 // abandon gives an item back that this worker will not finish. One that may be another's already is left alone.
@@ -124,11 +128,12 @@ func (w *Worker) abandon(work context.Context, j *job, why error) {
 	}
 	w.claims.drop(j.held)
 	// The record must not name the item any more, or its next owner would take it for the victim of a crash.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), heartbeat)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), heartbeat(w.conn))
 	defer cancel()
 	if err := w.claims.write(ctx); err != nil {
 		w.cfg.Logger.Warn("a handed-back item stays in the claim", "error", err)
 	}
+	failpoint.HitItem(failpoint.ClaimReleased, j.work.ID)
 	w.giveBack(j, 0)
 }
 

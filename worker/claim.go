@@ -43,7 +43,7 @@ type claims struct {
 var errLeaseLost = errors.New("the item may have gone to another worker; not committing")
 
 // freshLease is how long after a confirmation the server surely has not handed the item on.
-const freshLease = broker.AckWait * 2 / 3
+func freshLease(conn *broker.Conn) time.Duration { return conn.AckWait() * 2 / 3 }
 
 func newClaims(worker string, bucket *broker.Bucket, conn *broker.Conn) *claims {
 	return &claims{worker: worker, bucket: bucket, conn: conn, held: map[protocol.Ref]*held{}}
@@ -180,7 +180,7 @@ func (c *claims) clear(ctx context.Context) error {
 func (c *claims) fence(ctx context.Context, h *held) error {
 	epoch := c.conn.Epoch()
 	c.mu.Lock()
-	fresh := h.epoch == epoch && time.Since(h.confirmed) < freshLease
+	fresh := h.epoch == epoch && time.Since(h.confirmed) < freshLease(c.conn)
 	c.mu.Unlock()
 	if fresh {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/spool"
@@ -52,6 +53,7 @@ type copier struct {
 // transfer is one copy to be made.
 type transfer struct {
 	org       protocol.OrgID
+	id        string // the caller's, "" if none was given
 	src, dest protocol.Location
 	temp      string
 	stale     []string
@@ -81,14 +83,19 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
 
-	meter := &meter{body: object.Body, hash: sha256.New(), size: object.Size}
+	meter := &meter{item: t.id, body: object.Body, hash: sha256.New(), size: object.Size}
 	destination := c.destination(t)
 	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType}
 	content.Ready = func() error {
 		if err := meter.complete(); err != nil {
 			return err
 		}
-		return t.fence()
+		failpoint.HitItem(failpoint.BytesComplete, t.id)
+		if err := t.fence(); err != nil {
+			return err
+		}
+		failpoint.HitItem(failpoint.LeaseChecked, t.id)
+		return nil
 	}
 	if object.Size == storage.UnknownSize && destination.NeedsSize() {
 		spooled, err := spool.Content(ctx, meter, c.spoolDir, c.spoolLimit)
@@ -102,6 +109,7 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	if err != nil {
 		return copied{read: meter.read}, fmt.Errorf("copy %s to %s: %w", t.src, t.dest, err)
 	}
+	failpoint.HitItem(failpoint.DestinationVisible, t.id)
 	return copied{
 		read:     meter.read,
 		stored:   stored.Bytes,
@@ -167,6 +175,7 @@ func (u unsupported) err(op string) error {
 
 // meter counts and digests what is read, and marks the errors of the source.
 type meter struct {
+	item string // its caller's id
 	body io.Reader
 	hash hash.Hash
 	size int64
@@ -177,6 +186,9 @@ type meter struct {
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.body.Read(p)
 	m.read += int64(n)
+	if n > 0 {
+		failpoint.HitItem(failpoint.BytesMoving, m.item)
+	}
 	_, _ = m.hash.Write(p[:n]) // a hash never fails
 	if errors.Is(err, io.EOF) {
 		m.eof = true

@@ -20,15 +20,25 @@
 //
 // # Crash table
 //
-// What exists if the process dies right after a step, who notices, and what happens next.
+// What exists if the process dies right after a step, and what happens next. A step has the name of its failpoint
+// (package failpoint), at which the tests in integration/crash kill a worker.
 //
-//	step                        exists                                  then
-//	fetch                       delivery pending in JetStream           AckWait ends, another worker gets it; nothing is charged
-//	claim stored                claim record names the item             the next owner finds the claim: one crash is charged
-//	source open, bytes moving   hidden temp file, or an unfinished PUT  the next owner removes the temp by its token; a PUT cut short is no PUT
-//	bytes complete, synced      hidden temp file                        as above
-//	destination visible         the whole file                          the copy is repeated: same bytes, or the source's newer ones
-//	report stored               bundle in the report stream             redelivered; settled.go finds the receipt, or the copy is repeated and its second report ignored
-//	retry planned               schedule, and the old delivery          both come; the second report of an attempt is ignored
-//	acknowledged                nothing pending                         the claim record still names the item; the sweep removes it
+//	step                 exists                                 then
+//	fetched              delivery pending in JetStream          AckWait ends, another worker gets it; nothing is charged
+//	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged
+//	bytes_moving         hidden temp file, or unfinished PUT    the next owner removes the temp; a PUT cut short is none
+//	temp_synced          hidden temp file, whole                as above
+//	bytes_complete       as above; a PUT lacks its last byte    as above
+//	lease_checked        as above                               as above
+//	renamed              the whole file, perhaps not its name   the copy is repeated: same bytes, or the source's newer ones
+//	destination_visible  the whole file or object               as above
+//	retry_planned        schedule, and the old delivery         both come; the second report of an attempt is ignored
+//	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
+//	                                                            its second report ignored
+//	acknowledged         nothing, or the acknowledgement        as above if it was not sent, or the server dies within 100 ms;
+//	                     was not sent                           the claim still names the item: the sweep removes it
+//	claim_released       delivery pending, no claim             (handing back) AckWait ends; nothing is charged
+//
+// A copy that is repeated after its destination became visible makes it visible once more. Who reads it sees one whole
+// file after the other; a PUT or POST target sees two requests.
 package worker

@@ -9,15 +9,17 @@ import (
 	"github.com/copyfleet/copyfleet/internal/broker"
 )
 
+// heartbeat is how often, and within how long, what is held is extended: there is time for a second try.
+func heartbeat(conn *broker.Conn) time.Duration { return conn.AckWait() / 3 }
+
 const (
-	heartbeat       = broker.AckWait / 3
 	heartbeatAtOnce = 8
 	claimRefresh    = 30 * time.Second // an untouched record older than several of these belongs to a dead worker
 )
 
 // keepHeld extends everything that is held, until the work's context ends. Nothing is extended past MaxHold.
 func (w *Worker) keepHeld(work context.Context) {
-	tick := time.NewTicker(heartbeat)
+	tick := time.NewTicker(heartbeat(w.conn))
 	defer tick.Stop()
 	for {
 		select {
@@ -41,7 +43,7 @@ func (w *Worker) extendAll(work context.Context) {
 			continue
 		}
 		extending.Go(func() {
-			ctx, cancel := context.WithTimeout(work, heartbeat/2)
+			ctx, cancel := context.WithTimeout(work, heartbeat(w.conn)/2)
 			defer cancel()
 			epoch, asked := w.conn.Epoch(), time.Now()
 			if err := h.delivery.Extend(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -36,6 +37,7 @@ func (w *Worker) takeWork(ctx, work context.Context, running *pool.Pool) {
 			w.pause(ctx, fetchRetry)
 		}
 		if len(deliveries) > 0 {
+			failpoint.Hit(failpoint.Fetched)
 			w.start(ctx, work, running, deliveries)
 			continue
 		}
@@ -81,6 +83,7 @@ func (w *Worker) start(ctx, work context.Context, running *pool.Pool, deliveries
 		return
 	}
 	for _, j := range jobs {
+		failpoint.HitItem(failpoint.ClaimStored, j.work.ID)
 		release := w.slots.take(j.work.Lane != protocol.Interactive)
 		running.Go(func() {
 			defer release()

@@ -62,8 +62,9 @@ type workerFlags struct {
 
 // natsFlags name an external NATS.
 type natsFlags struct {
-	URL      string `help:"URL of a NATS with JetStream." name:"nats-url" env:"COPYFLEET_NATS_URL" placeholder:"URL"`
-	Replicas int    `help:"Replicas of streams and buckets on a NATS cluster: 1, 3 or 5." name:"nats-replicas" default:"1" env:"COPYFLEET_NATS_REPLICAS"`
+	URL      string        `help:"URL of a NATS with JetStream." name:"nats-url" env:"COPYFLEET_NATS_URL" placeholder:"URL"`
+	Replicas int           `help:"Replicas of streams and buckets on a NATS cluster: 1, 3 or 5." name:"nats-replicas" default:"1" env:"COPYFLEET_NATS_REPLICAS"`
+	AckWait  time.Duration `help:"How long an item stays with a worker that gives no sign of life, before another takes it over. The same for every role." default:"30s" env:"COPYFLEET_ACK_WAIT"`
 }
 
 // sealFlags name the key that locations are sealed with in the queue.

@@ -36,7 +36,7 @@ func (f natsFlags) connect(ctx context.Context, role string, log *slog.Logger) (
 	if f.URL == "" {
 		return nil, exitWith(exitUsage, "%s needs --nats-url (COPYFLEET_NATS_URL)", role)
 	}
-	conn, err := broker.Connect(broker.Config{URL: f.URL, Name: "copyfleet " + role, Logger: log, Replicas: f.Replicas})
+	conn, err := broker.Connect(broker.Config{URL: f.URL, Name: "copyfleet " + role, Logger: log, Replicas: f.Replicas, AckWait: f.AckWait})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it was
 	}

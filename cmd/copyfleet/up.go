@@ -124,7 +124,7 @@ func (u *upFleet) startBroker(ctx context.Context) error {
 		return err //nolint:wrapcheck // says what it was
 	}
 	u.onClose(func() error { u.server.Close(); return nil })
-	u.conn, err = broker.Connect(broker.Config{Server: u.server, Name: "copyfleet up", Logger: u.log})
+	u.conn, err = broker.Connect(broker.Config{Server: u.server, Name: "copyfleet up", Logger: u.log, AckWait: u.cmd.AckWait})
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}

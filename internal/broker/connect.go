@@ -19,6 +19,9 @@ type Config struct {
 	Server *Server // the server in this process
 	Name   string  // shown in the server's connection list
 	Logger *slog.Logger
+	// AckWait is how long a delivery stays with a worker that gives no sign of life. It stands in the consumers, so that
+	// every role of a fleet must have the same. At least a second; 0: [DefaultAckWait].
+	AckWait time.Duration
 	// Replicas of every stream and bucket on a cluster: 1, 3 or 5. 0 means 1.
 	Replicas int
 }
@@ -29,6 +32,7 @@ type Conn struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	replicas int
+	ackWait  time.Duration
 	epoch    atomic.Uint64 // reconnections so far
 	closed   chan struct{}
 	once     sync.Once
@@ -42,7 +46,13 @@ const (
 
 // Connect connects to the server. It fails at once if the server does not answer.
 func Connect(cfg Config) (*Conn, error) {
-	c := &Conn{log: cfg.Logger, replicas: max(cfg.Replicas, 1), closed: make(chan struct{})}
+	c := &Conn{log: cfg.Logger, replicas: max(cfg.Replicas, 1), ackWait: cfg.AckWait, closed: make(chan struct{})}
+	if c.ackWait == 0 {
+		c.ackWait = DefaultAckWait
+	}
+	if c.ackWait < minAckWait {
+		return nil, fmt.Errorf("connect to NATS: AckWait %s: must be at least %s, or 0 for %s", cfg.AckWait, minAckWait, DefaultAckWait)
+	}
 	opts := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(connectTimeout),
@@ -94,6 +104,9 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	}
 	c.log.Warn("NATS reports an error", "subject", subject, "error", err)
 }
+
+// AckWait is how long a delivery stays with a worker that gives no sign of life.
+func (c *Conn) AckWait() time.Duration { return c.ackWait }
 
 // Epoch counts reconnections. A change means that deliveries may have been handed to others unseen.
 func (c *Conn) Epoch() uint64 { return c.epoch.Load() }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -69,6 +70,7 @@ func (c *Conn) publishAtomic(ctx context.Context, writes []write) (uint64, error
 			}
 			continue
 		}
+		failpoint.Hit(failpoint.AtomicStaged)
 		msg.Header.Set(headerBatchCommit, "1")
 		return c.request(ctx, msg)
 	}

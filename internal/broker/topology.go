@@ -25,8 +25,10 @@ const (
 )
 
 const (
-	// AckWait is how long a delivery stays with a worker that gives no sign of life.
-	AckWait = 30 * time.Second
+	// DefaultAckWait is the AckWait of a [Config] that gives none.
+	DefaultAckWait = 30 * time.Second
+	// minAckWait leaves a heartbeat, at a third of it, time for its answer.
+	minAckWait = time.Second
 
 	maxWaiting    = 8192      // further pulls are dropped silently by the server
 	maxAckPending = 100_000   // at least twice the slots of the whole fleet
@@ -58,7 +60,7 @@ func (c *Conn) Setup(ctx context.Context) error {
 	_, err := c.js.CreateOrUpdateConsumer(ctx, reportStream, jetstream.ConsumerConfig{
 		Durable:       reportConsumer,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
+		AckWait:       c.ackWait,
 		MaxDeliver:    -1,
 		MaxAckPending: maxAckPending,
 	})
@@ -73,12 +75,12 @@ func (c *Conn) Setup(ctx context.Context) error {
 func (c *Conn) EnsurePool(ctx context.Context, pool string) error {
 	for shard := range protocol.Shards {
 		for _, lane := range protocol.Lanes {
-			err := c.ensureConsumer(ctx, laneStream(lane), consumerConfig(pool, shard, protocol.WorkFilter(lane, pool, shard)))
+			err := c.ensureConsumer(ctx, laneStream(lane), c.consumerConfig(pool, shard, protocol.WorkFilter(lane, pool, shard)))
 			if err != nil {
 				return err
 			}
 		}
-		if err := c.ensureConsumer(ctx, retryStream, consumerConfig(pool, shard, protocol.RetrySubject(pool, shard))); err != nil {
+		if err := c.ensureConsumer(ctx, retryStream, c.consumerConfig(pool, shard, protocol.RetrySubject(pool, shard))); err != nil {
 			return err
 		}
 	}
@@ -144,11 +146,11 @@ func bucketStreamName(bucket string) string { return "KV_" + bucket }
 func bucketPrefix(bucket string) string     { return "$KV." + bucket + "." }
 
 // consumerConfig is the durable consumer of one shard. A consumer reads one stream; filter narrows it.
-func consumerConfig(pool string, shard int, filter string) jetstream.ConsumerConfig {
+func (c *Conn) consumerConfig(pool string, shard int, filter string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       shardConsumer(pool, shard),
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
+		AckWait:       c.ackWait,
 		MaxDeliver:    -1, // attempts are counted in claims; a message that JetStream gives up on is forgotten
 		MaxAckPending: maxAckPending,
 		MaxWaiting:    maxWaiting,

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/storage"
 )
 
@@ -122,6 +123,7 @@ func (d *destination) putIn(ctx context.Context, dir directory, name string, con
 		return n, err
 	}
 	committed = true
+	failpoint.Hit(failpoint.Renamed)
 	return n, d.syncName(dir)
 }
 
@@ -146,6 +148,7 @@ func (d *destination) fill(ctx context.Context, file *os.File, content storage.C
 			return n, d.store.fail("sync", d.place, err)
 		}
 	}
+	failpoint.Hit(failpoint.TempSynced)
 	if err := file.Close(); err != nil { // network file systems tell only here that a write failed
 		return n, d.store.fail("write", d.place, err)
 	}

@@ -1,0 +1,47 @@
+package failpoint
+
+// Point is a step after which a process may be killed: the step is done, the next one is not begun.
+type Point string
+
+// The steps of the API front (producer/doc.go), in their order.
+const (
+	AcceptRecorded     Point = "accept_recorded"     // the accept record is stored, no item is
+	AtomicStaged       Point = "atomic_staged"       // an atomic batch is with NATS but for its last message; commits of several receipts pass here too
+	ChunkPublished     Point = "chunk_published"     // a chunk is in the queue
+	AcceptanceComplete Point = "acceptance_complete" // the batch may run, its workers were not woken
+	AnswerWritten      Point = "answer_written"      // the answer was handed to the connection, which may not have sent it
+)
+
+// The steps of a worker (worker/doc.go), in their order.
+const (
+	Fetched            Point = "fetched"             // items were delivered, nobody wrote down to whom
+	ClaimStored        Point = "claim_stored"        // the claim names the items, no work began
+	BytesMoving        Point = "bytes_moving"        // a piece of the source was read; hit once a piece
+	TempSynced         Point = "temp_synced"         // the hidden file of a sandbox is whole and durable
+	BytesComplete      Point = "bytes_complete"      // the destination has all but what makes it visible; the lease is not checked
+	LeaseChecked       Point = "lease_checked"       // as above, and the item is still ours
+	Renamed            Point = "renamed"             // the file of a sandbox is visible, its name not yet durable
+	DestinationVisible Point = "destination_visible" // the copy is made
+	RetryPlanned       Point = "retry_planned"       // the next attempt is scheduled, this one not reported
+	ReportStored       Point = "report_stored"       // the outcome is in the report stream
+	Acknowledged       Point = "acknowledged"        // the delivery was answered, perhaps not yet sent
+	ClaimReleased      Point = "claim_released"      // an item that is handed back left the claim, its delivery is not answered
+)
+
+// The steps of the aggregator (aggregator/doc.go), in their order.
+const (
+	BundleDelivered Point = "bundle_delivered" // a bundle of reports was delivered
+	BundleFolded    Point = "bundle_folded"    // it is folded in memory
+	Committed       Point = "committed"        // receipts and summaries are in KV
+	WaitersTold     Point = "waiters_told"     // waiting calls were told
+	BundlesDone     Point = "bundles_done"     // the bundles were acknowledged, perhaps not yet sent
+	Trimmed         Point = "trimmed"          // the queue was trimmed
+)
+
+// Points lists all points, in the order of a copy.
+var Points = []Point{
+	AcceptRecorded, AtomicStaged, ChunkPublished, AcceptanceComplete, AnswerWritten,
+	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
+	RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
+	BundleDelivered, BundleFolded, Committed, WaitersTold, BundlesDone, Trimmed,
+}
