@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a running child with what it said on standard error.
+type process struct {
+	cmd *exec.Cmd
+	log *tail
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailKept = 16 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if over := len(t.text) - tailKept; over > 0 {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.TrimSpace(t.text))
+}
+
+// start runs cmd in a process group of its own, until the benchmark ends.
+func start(b *testing.B, cmd *exec.Cmd) *process {
+	b.Helper()
+	p := &process{cmd: cmd, log: &tail{}}
+	cmd.Stderr = p.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			b.Errorf("%s did not stop in order: %v\n%s", cmd.Path, err, p.log)
+		}
+	})
+	return p
+}
+
+// terminated is how rclone exits on a SIGTERM, in the manner of a shell.
+const terminated = 128 + int(syscall.SIGTERM)
+
+// stop asks the whole group to end, so that a tracer around the program hears of it too, and insists after a while.
+func (p *process) stop() error {
+	group := -p.cmd.Process.Pid
+	if err := syscall.Kill(group, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	insist := time.AfterFunc(stopLimit, func() { _ = syscall.Kill(group, syscall.SIGKILL) })
+	defer insist.Stop()
+	err := p.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && (exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM || exit.ExitCode() == terminated) {
+		return nil
+	}
+	return err
+}
+
+// answers waits until a URL answers 200.
+func (p *process) answers(b *testing.B, method, url string) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), startLimit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		req, err := http.NewRequestWithContext(ctx, method, url, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if resp, err := client.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			b.Fatalf("%s does not answer at %s after %s\n%s", p.cmd.Path, url, startLimit, p.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// peakMemory is the most memory that a process has had resident so far, in bytes.
+func peakMemory(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("the kernel tells no VmHWM")
+}
