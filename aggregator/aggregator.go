@@ -96,9 +96,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownCommit)
-			defer cancel()
-			a.flush(ending)
+			a.lastFlush(ctx)
 			return nil
 		case <-flush:
 			if !a.flush(ctx) {
@@ -122,6 +120,13 @@ const (
 	maxUnsaved     = 8192 // reports
 	maxRaces       = 20   // lost in a row before the commit is put off
 )
+
+// lastFlush commits what a shutdown found unsaved. What it cannot commit is delivered to the next aggregator.
+func (a *Aggregator) lastFlush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownCommit)
+	defer cancel()
+	a.flush(ctx)
+}
 
 // take folds a bundle, and commits at once the batches that it ended.
 func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {

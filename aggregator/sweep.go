@@ -24,7 +24,7 @@ func (a *Aggregator) sweep(ctx context.Context) {
 		watching, cancel := context.WithCancel(ctx)
 		records, err := a.bucket.Watch(watching, "*.*.accept")
 		if err != nil {
-			a.warn(ctx, "cannot watch acceptances", err)
+			a.warn(ctx, "watch acceptances", err)
 			waitFor(ctx, watchAgain)
 		} else {
 			a.sweepRecords(ctx, records, pending)
@@ -49,7 +49,7 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 			for key, entry := range pending {
 				settled, err := a.settleAcceptance(ctx, entry)
 				if err != nil {
-					a.warn(ctx, "cannot settle an acceptance", err)
+					a.warn(ctx, "settle an acceptance", err)
 					continue
 				}
 				if settled {
@@ -57,7 +57,7 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 				}
 			}
 			if err := a.sweepClaims(ctx); err != nil {
-				a.warn(ctx, "cannot sweep claims", err)
+				a.warn(ctx, "sweep claims", err)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func (a *Aggregator) trim(ctx context.Context) {
 		}
 		floors, err := a.conn.Floors(ctx)
 		if err != nil {
-			a.warn(ctx, "cannot see how far the queue was worked off", err)
+			a.warn(ctx, "read acknowledgement floors", err)
 			continue
 		}
 		marks = append(marks, mark{time.Now(), floors})
@@ -41,7 +41,7 @@ func (a *Aggregator) trim(ctx context.Context) {
 			continue
 		}
 		if err := a.conn.Trim(ctx, marks[due].floors); err != nil {
-			a.warn(ctx, "cannot trim the queue", err)
+			a.warn(ctx, "trim the queue", err)
 			continue
 		}
 		failpoint.Hit(failpoint.Trimmed)
@@ -49,8 +49,9 @@ func (a *Aggregator) trim(ctx context.Context) {
 	}
 }
 
-func (a *Aggregator) warn(ctx context.Context, what string, err error) {
+// warn logs what a background task could not do; at a shutdown that is no news.
+func (a *Aggregator) warn(ctx context.Context, task string, err error) {
 	if ctx.Err() == nil {
-		a.cfg.Logger.Warn(what, "error", err)
+		a.cfg.Logger.Warn("a background task failed and will be tried again", "task", task, "error", err)
 	}
 }

@@ -69,7 +69,8 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	case call.Async || call.Wait != nil:
 		s.writeAccepted(w, r, &record, call)
 	default:
-		s.stillRunning(w, r, record.Batch, CodeStillRunning, "The batch did not end within "+s.cfg.MaxWait.String()+"; it goes on. Its Location tells how it ends.")
+		s.stillRunning(w, r, record.Batch, CodeStillRunning,
+			"The batch did not end within "+s.cfg.MaxWait.String()+"; it goes on. Its Location tells how it ends.")
 	}
 	failpoint.Hit(failpoint.AnswerWritten)
 }

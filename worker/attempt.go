@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sourcegraph/conc/panics"
@@ -53,7 +54,10 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 	switch {
 	case thrown != nil:
 		w.cfg.Logger.Error("an item made the worker panic", "batch", j.work.Batch, "index", j.work.Index, "panic", thrown.String())
-		res.failure = &protocol.Failure{Class: protocol.Internal, Code: "panic", Message: "The worker failed while copying this item", Hint: "This is a bug in Copyfleet; the worker's log has the details."}
+		res.failure = &protocol.Failure{
+			Class: protocol.Internal, Code: "panic", Message: "The worker failed while copying this item",
+			Hint: "This is a bug in Copyfleet; the worker's log has the details.",
+		}
 	case err == nil:
 	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), work.Err() != nil:
 		res.abandoned = err
@@ -156,7 +160,7 @@ func (j *job) maxAttempts() int { return orDefault(j.work.MaxAttempts, protocol.
 func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	r := protocol.Receipt{
 		Index: j.work.Index, ID: j.work.ID, TraceID: traceID(j.work.Trace),
-		Attempts: append(j.work.Attempts[:len(j.work.Attempts):len(j.work.Attempts)], res.attempt),
+		Attempts: append(slices.Clip(j.work.Attempts), res.attempt),
 	}
 	switch v {
 	case done:

@@ -36,7 +36,7 @@ type claims struct {
 	held    map[protocol.Ref]*held
 	written time.Time
 
-	writing sync.Mutex // serialises writes of the record, so that an older table never replaces a newer one
+	writing sync.Mutex // serializes writes of the record, so that an older table never replaces a newer one
 }
 
 // errLeaseLost is why a copy is not committed: another worker may hold the item by now.

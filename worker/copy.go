@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -190,7 +189,7 @@ func (m *meter) Read(p []byte) (int, error) {
 		failpoint.HitItem(failpoint.BytesMoving, m.item)
 	}
 	_, _ = m.hash.Write(p[:n]) // a hash never fails
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF {         //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 		m.eof = true
 		return n, io.EOF
 	}

@@ -68,7 +68,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.intake = intake
 	defer intake.Close()
 
-	// Stopping the intake is not cancelling the work: the work has a context of its own.
+	// Stopping the intake is not canceling the work: the work has a context of its own.
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 

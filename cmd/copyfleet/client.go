@@ -57,13 +57,14 @@ type problem struct {
 
 // Error tells the message and every field.
 func (p *problem) Error() string {
-	text := p.Message
+	var text strings.Builder
+	text.WriteString(p.Message + " (" + p.Code + ")")
 	if len(p.Errors) > 1 {
 		for _, e := range p.Errors {
-			text += "\n  " + e.Pointer + ": " + e.Message
+			text.WriteString("\n  " + e.Pointer + ": " + e.Message)
 		}
 	}
-	return text + " (" + p.Code + ")"
+	return text.String()
 }
 
 // call sends a request and decodes the answer into out, which may be nil. The answer's header comes back, too.

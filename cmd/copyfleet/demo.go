@@ -97,7 +97,8 @@ func (d *demo) startFleet(ctx context.Context, data string) (func() error, error
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "up", "--json", "--data", data, "--log-level", "WARN", "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0") //nolint:gosec // ourselves
+	args := []string{"up", "--json", "--data", data, "--log-level", "WARN", "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"}
+	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // ourselves
 	cmd.Env = withoutSettings(os.Environ())
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = demoReady

@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -32,7 +31,7 @@ func serveDemoFiles(ctx context.Context) (*demoFiles, error) {
 	for name, size := range demoSizes {
 		f.content[name] = demoContent(name, size)
 	}
-	f.server = &http.Server{Handler: f, ReadHeaderTimeout: readHeaderTimeout, ErrorLog: log.New(io.Discard, "", 0)}
+	f.server = &http.Server{Handler: f, ReadHeaderTimeout: readHeaderTimeout, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	go func() {
 		defer close(f.done)
 		_ = f.server.Serve(listener) // ends with close

@@ -136,7 +136,8 @@ func (d *demo) presign(ctx context.Context, request map[string]any) (presigned, 
 // sandboxContent reads a sandbox file where it lies.
 func (d *demo) sandboxContent(path string) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) {
-		return os.ReadFile(filepath.Join(d.fleet.Data, "sandboxes", d.fleet.Org, demoSandbox, path)) //nolint:gosec,wrapcheck // our own file; wrapped by the caller
+		file := filepath.Join(d.fleet.Data, "sandboxes", d.fleet.Org, demoSandbox, path)
+		return os.ReadFile(file) //nolint:gosec,wrapcheck // our own file; wrapped by the caller
 	}
 }
 

@@ -84,7 +84,9 @@ func (f s3Flags) objects(endpoint string, autoBuckets bool, limits workerFlags) 
 	if endpoint == "" {
 		return nil, nil, exitWith(exitUsage, "an S3 endpoint is needed: --s3-endpoint (COPYFLEET_S3_ENDPOINT)")
 	}
-	client := httpstore.NewClient(httpstore.Options{HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout, MaxIdlePerHost: idleConns(limits.Slots), UserAgent: userAgent()})
+	client := httpstore.NewClient(httpstore.Options{
+		HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout, MaxIdlePerHost: idleConns(limits.Slots), UserAgent: userAgent(),
+	})
 	store, err := object.New(object.Config{
 		Endpoint: endpoint, AccessKey: f.AccessKey, SecretKey: f.SecretKey, Region: f.Region, AutoBuckets: autoBuckets, Transport: client,
 	})
@@ -106,8 +108,10 @@ type fleetWorker struct {
 	http      *httpstore.Client
 }
 
-// startWorker joins a worker to its drivers.
-func (f workerFlags) start(ctx context.Context, conn *broker.Conn, objects worker.ObjectDriver, sealer *protocol.Sealer, log *slog.Logger) (*fleetWorker, error) {
+// start joins a worker to its drivers.
+func (f workerFlags) start(
+	ctx context.Context, conn *broker.Conn, objects worker.ObjectDriver, sealer *protocol.Sealer, log *slog.Logger,
+) (*fleetWorker, error) {
 	dir, err := sandboxDir(f.Sandboxes)
 	if err != nil {
 		return nil, err

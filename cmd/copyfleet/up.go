@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,8 +83,8 @@ type upFleet struct {
 func (u *upFleet) onClose(f func() error) { u.closers = append(u.closers, f) }
 
 func (u *upFleet) closeAll() {
-	for i := len(u.closers) - 1; i >= 0; i-- {
-		if err := u.closers[i](); err != nil {
+	for _, closer := range slices.Backward(u.closers) {
+		if err := closer(); err != nil {
 			u.log.Error("not closed in order", "error", err)
 		}
 	}
@@ -161,7 +162,9 @@ func (u *upFleet) startS3(ctx context.Context) error {
 		if s3, err = u.s3Keys(s3); err != nil {
 			return err
 		}
-		server, err := s3server.Start(ctx, s3server.Config{Dir: u.data.Path("s3"), Listen: u.cmd.S3Listen, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey, Logger: u.log})
+		server, err := s3server.Start(ctx, s3server.Config{
+			Dir: u.data.Path("s3"), Listen: u.cmd.S3Listen, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey, Logger: u.log,
+		})
 		if err != nil {
 			return err //nolint:wrapcheck // says what it was
 		}
@@ -245,10 +248,20 @@ func (u *upFleet) announce(env *environment) error {
 }
 
 func (u *upFleet) printReady(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "Copyfleet is ready.\n  API      %s\n  S3       %s\n  NATS     %s\n  org      %s\n  API key  %s\n  data     %s\n\n"+
-		"Try: curl -X POST %s/api/orgs/%s/sandboxes/SBX-1/file/copy -H 'Authorization: Bearer %s' \\\n"+
-		"       -H 'Content-Type: application/json' -d '{\"files\":[{\"src\":{\"type\":\"httpGetLocation\",\"url\":\"https://example.com/\"},\"dest\":{\"type\":\"sandboxFileLocation\",\"path\":\"/index.html\"}}]}'\n",
-		u.ready.API, u.ready.S3, orNone(u.ready.NATS), u.ready.Org, u.ready.APIKey, u.ready.Data, u.ready.API, u.ready.Org, u.ready.APIKey)
+	r := u.ready
+	_, err := fmt.Fprintf(w, `Copyfleet is ready.
+  API      %s
+  S3       %s
+  NATS     %s
+  org      %s
+  API key  %s
+  data     %s
+
+Try:
+  curl -X POST %s/api/orgs/%s/sandboxes/SBX-1/file/copy \
+    -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \
+    -d '{"files":[{"src":{"type":"httpGetLocation","url":"https://example.com/"},"dest":{"type":"sandboxFileLocation","path":"/index.html"}}]}'
+`, r.API, r.S3, orNone(r.NATS), r.Org, r.APIKey, r.Data, r.API, r.Org, r.APIKey)
 	return err //nolint:wrapcheck // wrapped by the caller
 }
 

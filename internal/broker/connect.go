@@ -132,3 +132,21 @@ func (c *Conn) Close() {
 		<-c.closed
 	})
 }
+
+// ForceReconnect breaks the connection and returns when there is a new one: for tests of what must not outlive it.
+func (c *Conn) ForceReconnect(ctx context.Context) error {
+	before := c.Epoch()
+	if err := c.nc.ForceReconnect(); err != nil {
+		return fmt.Errorf("reconnect: %w", err)
+	}
+	tick := time.NewTicker(reconnectWait / 10)
+	defer tick.Stop()
+	for c.Epoch() == before {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}

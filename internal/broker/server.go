@@ -67,7 +67,8 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	if !ns.ReadyForConnections(serverStart) || !ns.JetStreamEnabled() {
 		ns.Shutdown()
 		ns.WaitForShutdown()
-		return nil, fmt.Errorf("start the embedded NATS server: JetStream in %s is not ready after %s (is the address %q taken, or the disk full?)", cfg.Dir, serverStart, cfg.Listen)
+		return nil, fmt.Errorf("start the embedded NATS server: JetStream in %s is not ready after %s (address %q taken? disk full?)",
+			cfg.Dir, serverStart, cfg.Listen)
 	}
 	return &Server{ns: ns, token: cfg.Token}, nil
 }
@@ -116,12 +117,13 @@ type serverLog struct{ log *slog.Logger }
 func (l serverLog) Noticef(string, ...any) {}
 func (l serverLog) Debugf(string, ...any)  {}
 func (l serverLog) Tracef(string, ...any)  {}
+
 func (l serverLog) Warnf(format string, args ...any) {
-	l.log.Warn("nats: " + fmt.Sprintf(format, args...))
+	l.log.Warn("the embedded NATS server warns", "text", fmt.Sprintf(format, args...))
 }
+
 func (l serverLog) Errorf(format string, args ...any) {
-	l.log.Error("nats: " + fmt.Sprintf(format, args...))
+	l.log.Error("the embedded NATS server reports an error", "text", fmt.Sprintf(format, args...))
 }
-func (l serverLog) Fatalf(format string, args ...any) {
-	l.log.Error("nats: " + fmt.Sprintf(format, args...))
-}
+
+func (l serverLog) Fatalf(format string, args ...any) { l.Errorf(format, args...) }
