@@ -4,11 +4,12 @@ package s3server
 
 import (
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// syncFilesystem writes back all file systems: only Linux can do it for one.
+// syncFilesystem writes back all file systems: only Linux can do it for one. It may return before the disk is done.
 func syncFilesystem(*os.File) error {
-	syscall.Sync()
+	unix.Sync()
 	return nil
 }
