@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -36,6 +37,9 @@ type Bundle struct {
 // bundlesAhead bounds what is fetched ahead of the fold, in bytes.
 const bundlesAhead = 8 << 20
 
+// giveBackLimit is how long a reader that is closed waits for the server.
+const giveBackLimit = 2 * time.Second
+
 // Reports starts reading the report stream. Several readers share it.
 func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 	consumer, err := c.js.Consumer(ctx, reportStream, reportConsumer)
@@ -52,6 +56,7 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 		select {
 		case r.bundles <- bundle:
 		case <-ctx.Done():
+			_ = msg.Nak() // not sent, it comes again after AckWait: later, but it comes
 		}
 	}, jetstream.PullMaxBytes(bundlesAhead), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		c.log.Warn("reading reports is interrupted", "error", err)
@@ -66,11 +71,17 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 // Bundles is where they come from. It is never closed.
 func (r *ReportReader) Bundles() <-chan Bundle { return r.bundles }
 
-// Close stops reading. What was delivered and not acknowledged is delivered again, to whoever reads then.
+// Close stops reading and gives back what was delivered and not yet handed on, so that another reader has it at once. What was
+// handed on and not acknowledged is delivered again after AckWait.
 func (r *ReportReader) Close() {
 	r.stop()
-	r.consume.Stop()
-	<-r.consume.Closed()
+	r.consume.Drain()
+	limit := time.NewTimer(giveBackLimit)
+	defer limit.Stop()
+	select {
+	case <-r.consume.Closed():
+	case <-limit.C: // the server is away; nothing can be given back
+	}
 }
 
 // Backlog is the number of bundles that were stored and are not folded yet.
