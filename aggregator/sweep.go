@@ -114,8 +114,7 @@ func (a *Aggregator) singleChunkPublished(ctx context.Context, record *protocol.
 	if !errors.Is(err, broker.ErrNotFound) {
 		return false, fmt.Errorf("look for the summary of %s: %w", record.Batch, err)
 	}
-	guard := protocol.GuardSubject(record.Lane, record.Org, record.Batch, record.Generation, 0)
-	published, err := a.conn.Published(ctx, record.Lane, guard)
+	published, err := a.conn.Published(ctx, record.Lane, record.Guard(0))
 	if err != nil {
 		return false, fmt.Errorf("look for the items of %s: %w", record.Batch, err)
 	}

@@ -20,11 +20,16 @@ type Pipeline struct {
 	batches *broker.Bucket
 	claims  *broker.Bucket
 	sealer  *protocol.Sealer
+	room    func() error
 	log     *slog.Logger
 }
 
-// NewPipeline opens the queue. The sealer must have the same key as the workers'.
-func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer, log *slog.Logger) (*Pipeline, error) {
+// NewPipeline opens the queue. The sealer must have the same key as the workers'. room says why nothing may be accepted
+// now, for instance because the disk is nearly full; nil: nothing speaks against it.
+func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer, room func() error, log *slog.Logger) (*Pipeline, error) {
+	if room == nil {
+		room = func() error { return nil }
+	}
 	batches, err := conn.Bucket(ctx, broker.BatchBucket)
 	if err != nil {
 		return nil, fmt.Errorf("producer: %w", err)
@@ -33,7 +38,7 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 	if err != nil {
 		return nil, fmt.Errorf("producer: %w", err)
 	}
-	return &Pipeline{conn: conn, batches: batches, claims: claims, sealer: sealer, log: log}, nil
+	return &Pipeline{conn: conn, batches: batches, claims: claims, sealer: sealer, room: room, log: log}, nil
 }
 
 // errKeyReused says that an idempotency key came with another request than the first time.
@@ -55,6 +60,9 @@ type order struct {
 // in atomic chunks, then, where there are several chunks, the word that all are there. It may be repeated at any point:
 // the same key finds the same record, and a chunk that is in the queue is not published again.
 func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, error) {
+	if err := p.room(); err != nil {
+		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
+	}
 	record, revision, err := p.open(ctx, &o)
 	if err != nil {
 		return record, err
@@ -93,6 +101,7 @@ func (p *Pipeline) open(ctx context.Context, o *order) (protocol.Acceptance, uin
 		Batch:   o.batch,
 		Org:     o.org,
 		Lane:    o.lane,
+		Pool:    o.pool,
 		Total:   len(o.items),
 		Chunks:  (len(o.items) + broker.MaxChunk - 1) / broker.MaxChunk,
 		Request: hex.EncodeToString(o.request[:]),

@@ -35,7 +35,7 @@ type copyResult struct {
 // runCopy accepts a validated copy call and waits for its end as long as the caller and the limits allow. If the caller
 // hangs up the batch goes on.
 func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) {
-	o := call.order(r.Header.Get("Traceparent"))
+	o := call.order(traceparent(r.Header.Get("Traceparent")))
 	waiter, err := s.pipeline.wait(o.org, o.batch)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -155,8 +155,11 @@ func (s *Server) stillRunning(w http.ResponseWriter, r *http.Request, id protoco
 
 func batchPath(id protocol.BatchID) string { return "/v1/batches/" + string(id) }
 
-// queueFullRetry is the Retry-After, in seconds, of a full queue.
-const queueFullRetry = 5
+// The Retry-After, in seconds, of a full queue and of a full disk.
+const (
+	queueFullRetry = 5
+	noSpaceRetry   = 30
+)
 
 // refuse answers for an error of the pipeline.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -167,13 +170,18 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		p := newProblem(CodeQueueFull, "The queue is full; nothing was accepted. Try again later.")
 		p.retryAfter = queueFullRetry
 		writeProblem(w, r, p)
+	case errors.Is(err, broker.ErrNoSpace):
+		s.fault(r, "nothing is accepted: the disk is nearly full", err)
+		p := newProblem(CodeNoSpace, "The server's disk is nearly full; nothing was accepted. Try again later.")
+		p.retryAfter = noSpaceRetry
+		writeProblem(w, r, p)
 	case errors.Is(err, broker.ErrTooLarge):
 		writeProblem(w, r, newProblem(CodeBodyTooLarge, "An item is larger than the queue takes."))
 	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		s.cfg.Logger.Error("the queue does not answer", "error", err)
+		s.fault(r, "the queue does not answer", err)
 		writeProblem(w, r, newProblem(CodeUnavailable, "The queue does not answer. Repeat the request with an Idempotency-Key to be sure that it runs once."))
 	default:
-		s.cfg.Logger.Error("a call failed", "error", err)
+		s.fault(r, "a call failed", err)
 		writeProblem(w, r, newProblem(CodeInternal, "The server failed to answer; its log says why."))
 	}
 }

@@ -42,6 +42,7 @@ const (
 	CodeUnavailable         Code = "unavailable"
 	CodeStorageUnavailable  Code = "storage_unavailable"
 	CodeShuttingDown        Code = "shutting_down"
+	CodeNoSpace             Code = "no_space"
 	CodeStillRunning        Code = "still_running"
 )
 
@@ -78,6 +79,7 @@ var problemTable = map[Code]problemKind{
 	CodeNotReady:            {503, "Not ready"},
 	CodeUnavailable:         {503, "A service behind the API is unavailable"},
 	CodeStorageUnavailable:  {503, "The storage is unavailable"},
+	CodeNoSpace:             {503, "The disk is nearly full"},
 	CodeShuttingDown:        {503, "The server is shutting down"},
 	CodeStillRunning:        {504, "The batch is still running"},
 }

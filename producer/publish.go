@@ -14,21 +14,18 @@ import (
 // publish puts the items into the queue: chunks of a fixed size, so that a repetition makes the same ones, each an
 // atomic batch behind a guard that lets it in once.
 func (p *Pipeline) publish(ctx context.Context, o *order, record *protocol.Acceptance) error {
-	shard := protocol.ShardOf(o.org)
-	subject := protocol.WorkSubject(record.Lane, o.pool, shard, o.org, record.Batch)
 	for chunk := range record.Chunks {
 		first := chunk * broker.MaxChunk
 		items := o.items[first:min(first+broker.MaxChunk, len(o.items))]
 		messages := make([][]byte, len(items))
 		for i := range items {
-			message, err := p.message(o, record, shard, &items[i])
+			message, err := p.message(o, record, &items[i])
 			if err != nil {
 				return err
 			}
 			messages[i] = message
 		}
-		guard := protocol.GuardSubject(record.Lane, o.org, record.Batch, record.Generation, chunk)
-		_, err := p.conn.PublishChunk(ctx, guard, subject, messages)
+		_, err := p.conn.PublishChunk(ctx, record.Guard(chunk), record.Subject(), messages)
 		if err != nil && !errors.Is(err, broker.ErrCommitted) {
 			return fmt.Errorf("publish items %d to %d: %w", first, first+len(items)-1, err)
 		}
@@ -38,10 +35,10 @@ func (p *Pipeline) publish(ctx context.Context, o *order, record *protocol.Accep
 }
 
 // message is one item as it travels: its locations, which are credentials, sealed.
-func (p *Pipeline) message(o *order, record *protocol.Acceptance, shard int, item *protocol.Item) ([]byte, error) {
+func (p *Pipeline) message(o *order, record *protocol.Acceptance, item *protocol.Item) ([]byte, error) {
 	work := protocol.Work{
 		Version: protocol.WorkVersion, Org: o.org, Batch: record.Batch, Index: item.Index, Total: record.Total, Chunks: record.Chunks,
-		ID: item.ID, Lane: record.Lane, Pool: o.pool, Shard: shard, Trace: o.trace,
+		ID: item.ID, Lane: record.Lane, Pool: record.Pool, Shard: protocol.ShardOf(o.org), Trace: o.trace,
 	}
 	sealed, err := p.sealer.SealLocations(work.Ref(), item.Src, item.Dest)
 	if err != nil {

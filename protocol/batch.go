@@ -30,6 +30,7 @@ type Acceptance struct {
 	Batch   BatchID  `json:"batch"`
 	Org     OrgID    `json:"org"`
 	Lane    Lane     `json:"lane"`
+	Pool    string   `json:"pool"`
 	Total   int      `json:"total"`
 	Chunks  int      `json:"chunks"`         // atomic batches that carry the items
 	Request string   `json:"request_sha256"` // digest of the request, to tell a retry from another use of the key
@@ -39,6 +40,20 @@ type Acceptance struct {
 	Generation int       `json:"generation,omitempty"`
 	Created    time.Time `json:"created"`
 	IDs        []string  `json:"ids,omitempty"` // the callers' ids in order, of a batch that fits one page and has any
+}
+
+// Subject is where the items of the batch are published.
+func (a *Acceptance) Subject() string {
+	return WorkSubject(a.Lane, a.Pool, ShardOf(a.Org), a.Org, a.Batch)
+}
+
+// Guard is the subject whose first message lets a chunk in, once. The only item of a batch is its own guard: nothing
+// else is ever on its subject, and a message is cheaper than an atomic batch of two.
+func (a *Acceptance) Guard(chunk int) string {
+	if a.Total == 1 {
+		return a.Subject()
+	}
+	return GuardSubject(a.Lane, a.Org, a.Batch, a.Generation, chunk)
 }
 
 // AcceptanceVersion is the version of [Acceptance] that this build writes.

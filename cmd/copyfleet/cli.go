@@ -52,7 +52,7 @@ type s3Flags struct {
 type workerFlags struct {
 	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. In up the default is the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
-	FileSync      string         `help:"Whether a sandbox file is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
+	FileSync      string         `help:"Whether a sandbox file, and in up an object of the embedded S3, is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
 	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR,…"`
 	HeaderTimeout time.Duration  `help:"How long a peer may take to answer." default:"20s" env:"COPYFLEET_HEADER_TIMEOUT"`
 	IdleTimeout   time.Duration  `help:"How long a transfer may make no progress." default:"20s" env:"COPYFLEET_IDLE_TIMEOUT"`

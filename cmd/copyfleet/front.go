@@ -41,6 +41,7 @@ type frontConfig struct {
 	autoSandboxes bool
 	autoBuckets   bool
 	grantAll      bool
+	room          func() error // why nothing may be accepted now; nil: nothing speaks against it
 	ready         []readyCheck
 }
 
@@ -75,7 +76,7 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 			return fmt.Errorf("register --api-key: %w", err)
 		}
 	}
-	pipeline, err := producer.NewPipeline(ctx, conn, sealer, log)
+	pipeline, err := producer.NewPipeline(ctx, conn, sealer, cfg.room, log)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}

@@ -34,6 +34,7 @@ type upCmd struct {
 	Data          string  `help:"Data directory; one process at a time may use it." default:"copyfleet-data" env:"COPYFLEET_DATA" placeholder:"DIR"`
 	S3Listen      string  `help:"Address of the embedded S3." name:"s3-listen" default:"127.0.0.1:7401" env:"COPYFLEET_S3_LISTEN" placeholder:"HOST:PORT"`
 	NATSListen    string  `help:"Address of the embedded NATS, for other roles to join. Off unless given. On another address than loopback it asks for a token, which the ready line shows." name:"nats-listen" env:"COPYFLEET_NATS_LISTEN" placeholder:"HOST:PORT"`
+	MinFree       uint64  `help:"MiB of disk space below which nothing is accepted any more." default:"128" env:"COPYFLEET_MIN_FREE"`
 	AutoSandboxes bool    `help:"Let an unknown sandbox come into being at its first use." default:"true" negatable:"" env:"COPYFLEET_AUTO_SANDBOXES"`
 	AutoBuckets   bool    `help:"Make a missing bucket at its first use." default:"true" negatable:"" env:"COPYFLEET_AUTO_BUCKETS"`
 }
@@ -163,7 +164,8 @@ func (u *upFleet) startS3(ctx context.Context) error {
 			return err
 		}
 		server, err := s3server.Start(ctx, s3server.Config{
-			Dir: u.data.Path("s3"), Listen: u.cmd.S3Listen, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey, Logger: u.log,
+			Dir: u.data.Path("s3"), Listen: u.cmd.S3Listen, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey,
+			NoSync: u.cmd.FileSync == "off", Logger: u.log,
 		})
 		if err != nil {
 			return err //nolint:wrapcheck // says what it was
@@ -224,15 +226,23 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 			return err //nolint:wrapcheck // says what it was
 		}
 	}
-	checks := []readyCheck{{"nats", u.conn.Ready}, {"s3", u.objects.Check}}
+	checks := []readyCheck{{"nats", u.conn.Ready}, {"s3", u.objects.Check}, {"space", func(context.Context) error { return u.room() }}}
 	u.front, err = startFront(ctx, frontConfig{
-		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks,
+		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks, room: u.room,
 	}, u.conn, u.objects, sealer, u.log)
 	if err != nil {
 		return err
 	}
 	u.ready.API, u.ready.Org, u.ready.APIKey, u.ready.Data = u.front.url(), api.Org, api.APIKey, u.data.Path()
 	return nil
+}
+
+// room says why nothing may be accepted now. An external NATS looks after its own disk.
+func (u *upFleet) room() error {
+	if u.server == nil {
+		return nil
+	}
+	return u.server.Room(u.cmd.MinFree << 20) //nolint:wrapcheck // says what it was
 }
 
 func (u *upFleet) announce(env *environment) error {
@@ -291,6 +301,9 @@ func (u *upFleet) serve(ctx context.Context) error {
 	defer stopFolding()
 	workers, folds := pool.New().WithErrors(), pool.New().WithErrors()
 	folds.Go(func() error { defer stopWorking(); return u.fold.Run(folding) })
+	if u.server != nil {
+		folds.Go(func() error { u.server.Watch(folding, u.cmd.MinFree<<20); return nil })
+	}
 	workers.Go(func() error { defer stopWorking(); return u.worker.worker.Run(working) })
 
 	var failed error

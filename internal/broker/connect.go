@@ -67,9 +67,9 @@ func Connect(cfg Config) (*Conn, error) {
 	}
 	url := cfg.URL
 	if cfg.Server != nil {
-		opts = append(opts, nats.InProcessServer(cfg.Server.ns))
-		if cfg.Server.token != "" {
-			opts = append(opts, nats.Token(cfg.Server.token))
+		opts = append(opts, nats.InProcessServer(cfg.Server))
+		if cfg.Server.cfg.Token != "" {
+			opts = append(opts, nats.Token(cfg.Server.cfg.Token))
 		}
 		url = nats.DefaultURL
 	}

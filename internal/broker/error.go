@@ -17,6 +17,7 @@ var (
 	ErrCommitted   = errors.New("the chunk is in the queue already")
 	ErrFull        = errors.New("the queue is full")
 	ErrUnavailable = errors.New("the message broker does not answer")
+	ErrNoSpace     = errors.New("the disk is nearly full")
 	ErrTooLarge    = errors.New("the message is larger than the broker takes")
 )
 

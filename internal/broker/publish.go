@@ -33,10 +33,14 @@ type write struct {
 }
 
 // PublishChunk stores the items of a chunk, all on one subject, as one atomic batch, and returns the stream sequence of the
-// first. Publishing the same guard again returns [ErrCommitted] and stores nothing.
+// first. Publishing the same guard again returns [ErrCommitted] and stores nothing. A single item may be its own guard, where nothing
+// else is ever published on its subject: that is one message in place of an atomic batch.
 func (c *Conn) PublishChunk(ctx context.Context, guard, subject string, items [][]byte) (uint64, error) {
 	if len(items) == 0 || len(items) > MaxChunk {
 		return 0, fmt.Errorf("publish a chunk of %d items: must be 1 to %d", len(items), MaxChunk)
+	}
+	if guard == subject {
+		return c.publishSingle(ctx, subject, items)
 	}
 	writes := make([]write, 0, len(items)+1)
 	writes = append(writes, write{subject: guard, expect: new(uint64)})
@@ -51,6 +55,17 @@ func (c *Conn) PublishChunk(ctx context.Context, guard, subject string, items []
 		return 0, err
 	}
 	return last - uint64(len(items)) + 1, nil
+}
+
+func (c *Conn) publishSingle(ctx context.Context, subject string, items [][]byte) (uint64, error) {
+	if len(items) != 1 {
+		return 0, fmt.Errorf("publish %d items that are their own guard: only one can be", len(items))
+	}
+	seq, err := c.publishOne(ctx, write{subject: subject, data: items[0], expect: new(uint64)})
+	if errors.Is(err, ErrConflict) {
+		return 0, fmt.Errorf("%w: %w", ErrCommitted, err)
+	}
+	return seq, err
 }
 
 // publishAtomic stores all messages or none, with one fsync, and returns the sequence of the last.

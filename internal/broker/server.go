@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,10 +22,13 @@ type ServerConfig struct {
 	Logger *slog.Logger
 }
 
-// Server is an embedded nats-server with JetStream, which fsyncs before every acknowledgement.
+// Server is an embedded nats-server with JetStream, which fsyncs before every acknowledgement. A stream that met a
+// full disk takes nothing more until the server is started again, which [Server.Watch] does.
 type Server struct {
-	ns    *server.Server
-	token string
+	cfg    ServerConfig
+	opts   *server.Options
+	ns     atomic.Pointer[server.Server]
+	broken atomic.Bool // a stream has met a write error since the start
 }
 
 const (
@@ -58,19 +63,37 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		}
 		opts.Host, opts.Port = host, port
 	}
-	ns, err := server.NewServer(opts)
-	if err != nil {
-		return nil, fmt.Errorf("start the embedded NATS server in %s: %w", cfg.Dir, err)
+	s := &Server{cfg: cfg, opts: opts}
+	if err := s.start(); err != nil {
+		return nil, err
 	}
-	ns.SetLoggerV2(serverLog{cfg.Logger}, false, false, false)
+	if addr, ok := s.ns.Load().Addr().(*net.TCPAddr); ok && addr != nil {
+		opts.Port = addr.Port // another start comes back to the same one
+	}
+	return s, nil
+}
+
+func (s *Server) start() error {
+	s.broken.Store(false)
+	ns, err := server.NewServer(s.opts.Clone())
+	if err != nil {
+		return fmt.Errorf("start the embedded NATS server in %s: %w", s.cfg.Dir, err)
+	}
+	ns.SetLoggerV2(serverLog{s.cfg.Logger, &s.broken}, false, false, false)
 	ns.Start()
 	if !ns.ReadyForConnections(serverStart) || !ns.JetStreamEnabled() {
 		ns.Shutdown()
 		ns.WaitForShutdown()
-		return nil, fmt.Errorf("start the embedded NATS server: JetStream in %s is not ready after %s (address %q taken? disk full?)",
-			cfg.Dir, serverStart, cfg.Listen)
+		return fmt.Errorf("start the embedded NATS server: JetStream in %s is not ready after %s (address %q taken? disk full?)",
+			s.cfg.Dir, serverStart, s.cfg.Listen)
 	}
-	return &Server{ns: ns, token: cfg.Token}, nil
+	s.ns.Store(ns)
+	return nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider: a connection to the server that runs now.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	return s.ns.Load().InProcessConn() //nolint:wrapcheck // for the client, which reports it
 }
 
 func splitListen(listen string) (string, int, error) {
@@ -95,24 +118,30 @@ func splitListen(listen string) (string, int, error) {
 
 // URL is where other processes join, without the token; "" if the server does not listen.
 func (s *Server) URL() string {
-	addr, ok := s.ns.Addr().(*net.TCPAddr)
-	if !ok || addr == nil {
+	if s.opts.DontListen {
 		return ""
 	}
-	return "nats://" + addr.String()
+	return "nats://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port))
 }
 
-// Healthy reports whether JetStream runs: it shuts itself down when the disk is full.
-func (s *Server) Healthy() bool { return s.ns.Running() && s.ns.JetStreamEnabled() }
+// Healthy reports whether JetStream runs and all its streams can be written.
+func (s *Server) Healthy() bool {
+	ns := s.ns.Load()
+	return ns.Running() && ns.JetStreamEnabled() && !s.broken.Load()
+}
 
 // Close stops the server and waits until its files are closed.
 func (s *Server) Close() {
-	s.ns.Shutdown()
-	s.ns.WaitForShutdown()
+	ns := s.ns.Load()
+	ns.Shutdown()
+	ns.WaitForShutdown()
 }
 
 // serverLog passes the server's warnings on; its notices are of no use to our users.
-type serverLog struct{ log *slog.Logger }
+type serverLog struct {
+	log    *slog.Logger
+	broken *atomic.Bool
+}
 
 func (l serverLog) Noticef(string, ...any) {}
 func (l serverLog) Debugf(string, ...any)  {}
@@ -122,7 +151,12 @@ func (l serverLog) Warnf(format string, args ...any) {
 	l.log.Warn("the embedded NATS server warns", "text", fmt.Sprintf(format, args...))
 }
 
+// Errorf also notices a stream that has failed: a server of its own tells it nowhere else, its health check included
+// (nats-server v2.15.2, server/stream.go, setWriteErrLocked).
 func (l serverLog) Errorf(format string, args ...any) {
+	if strings.Contains(format, "critical write error") {
+		l.broken.Store(true)
+	}
 	l.log.Error("the embedded NATS server reports an error", "text", fmt.Sprintf(format, args...))
 }
 
