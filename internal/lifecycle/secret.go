@@ -13,7 +13,7 @@ import (
 // made says whether this call made it.
 func (d *DataDir) Secret(name string, create func() string) (value string, made bool, err error) {
 	path := d.Path(name)
-	content, err := os.ReadFile(path) //nolint:gosec // a name of ours in a directory of the user's
+	content, err := os.ReadFile(path)
 	switch {
 	case err == nil && strings.TrimSpace(string(content)) != "":
 		return strings.TrimSpace(string(content)), false, nil

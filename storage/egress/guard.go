@@ -41,7 +41,7 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 	return p.Masked()
 }
 
-// Check returns nil if addr may be dialled, and otherwise a [*storage.Error] of class
+// Check returns nil if addr may be dialed, and otherwise a [*storage.Error] of class
 // [storage.ForbiddenAddress]. The zero Addr and addresses with a zone are always refused: a zone names an
 // interface of this machine, which no caller has any business with.
 func (g *Guard) Check(addr netip.Addr) error {
@@ -70,7 +70,7 @@ func (g *Guard) Check(addr netip.Addr) error {
 // then what [Guard.Check] refuses. The connection is not touched.
 func (g *Guard) Control(network, address string, _ syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
-		return refusal(address, "only TCP is dialled", "")
+		return refusal(address, "only TCP is dialed", "")
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {

@@ -46,7 +46,7 @@ var denied = []string{
 	"fe80::1%eth0", "2606:4700::1111%lo", "::1%1", "::ffff:8.8.8.8%eth0",
 }
 
-// public are the neighbours of the denied ranges, and some well-known hosts.
+// public are the neighbors of the denied ranges, and some well-known hosts.
 var public = []string{
 	"1.0.0.0", "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0",
 	"100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",

@@ -2,7 +2,7 @@ package egress
 
 import "net/netip"
 
-// special is a range that is never dialled unless an operator allows it.
+// special is a range that is never dialed unless an operator allows it.
 type special struct {
 	prefix netip.Prefix
 	name   string // what the range is for, in words that fit "… is not public (name)"
@@ -24,7 +24,7 @@ var special4 = []special{
 	{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments, RFC 6890"},
 	{netip.MustParsePrefix("192.0.2.0/24"), "documentation, RFC 5737"},
 	{netip.MustParsePrefix("192.31.196.0/24"), "AS112, RFC 7535"},
-	{netip.MustParsePrefix("192.52.193.0/24"), "multicast tunnelling, RFC 7450"},
+	{netip.MustParsePrefix("192.52.193.0/24"), "multicast tunneling, RFC 7450"},
 	{netip.MustParsePrefix("192.88.99.0/24"), "6to4 relays, RFC 7526"},
 	{netip.MustParsePrefix("192.168.0.0/16"), "private use, RFC 1918"},
 	{netip.MustParsePrefix("192.175.48.0/24"), "AS112, RFC 7534"},

@@ -63,7 +63,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // ended turns what the transport returned at the end into what Read returns.
 func (b *body) ended(err error) error {
-	if err == io.EOF && (b.size == storage.UnknownSize || b.read == b.size) {
+	if err == io.EOF && (b.size == storage.UnknownSize || b.read == b.size) { //nolint:errorlint // what wraps io.EOF is a broken connection
 		return io.EOF
 	}
 	if b.closed.Load() {

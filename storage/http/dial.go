@@ -32,7 +32,7 @@ type dialer struct {
 	tls  *tls.Config
 }
 
-// tally counts what the guard said about the addresses of one host. They may be dialled at the same time.
+// tally counts what the guard said about the addresses of one host. They may be dialed at the same time.
 type tally struct {
 	asked, refused atomic.Int32
 	refusal        atomic.Pointer[storage.Error]

@@ -120,7 +120,7 @@ func TestGuardJudgesResolvedAddresses(t *testing.T) {
 	_, closedPort, _ := net.SplitHostPort(closed.Addr().String())
 	closed.Close()
 
-	// Of all loopback only 127.0.0.1 may be dialled.
+	// Of all loopback only 127.0.0.1 may be dialed.
 	names := resolver(t, map[string][]string{
 		"one.test": {"127.0.0.1"}, "forbidden.test": {"127.0.0.2"}, "all.test": {"127.0.0.2", "127.0.0.3", "::1"},
 		"mixed.test": {"::1", "127.0.0.2", "127.0.0.1"}, "mapped.test": {"::ffff:127.0.0.2"}, "missing.test": {},

@@ -49,7 +49,7 @@ func parts(t *testing.T, r received) []part {
 	form := multipart.NewReader(bytes.NewReader(r.body), params["boundary"])
 	for {
 		p, err := form.NextPart()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a form that was cut short gives an error that wraps io.EOF
 			return all
 		}
 		if err != nil {

@@ -133,7 +133,7 @@ func (want failure) check(t *testing.T, err error) *storage.Error {
 	if !ok {
 		t.Fatalf("error is %v (%T), want a *storage.Error", err, err)
 	}
-	if want.code == string(e.Code[:strings.IndexByte(e.Code, '_')+1]) && (strings.HasSuffix(e.Code, "_closed") || strings.HasSuffix(e.Code, "_reset")) {
+	if want.code == e.Code[:strings.IndexByte(e.Code, '_')+1] && (strings.HasSuffix(e.Code, "_closed") || strings.HasSuffix(e.Code, "_reset")) {
 		want.code = e.Code
 	}
 	if e.Class != want.class || e.Code != want.code || e.Status != want.status {
@@ -158,7 +158,7 @@ func checkDiscreet(t *testing.T, err error) {
 			t.Errorf("the error shows the secret: %s", text)
 		}
 	}
-	switch u := err.(type) {
+	switch u := err.(type) { //nolint:errorlint // walks the tree itself, a layer at a time
 	case interface{ Unwrap() error }:
 		checkDiscreet(t, u.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -29,7 +29,7 @@ type watchdog struct {
 	deadline time.Time
 	moved    func() int64 // how many bytes the peer took; nil: not known
 	seen     int64        // what moved said when the deadline was set
-	min      int64        // what it must have grown by to start anew
+	least    int64        // what it must have grown by to start anew
 }
 
 // newWatchdog returns a watchdog that ends what cancel cancels.
@@ -43,16 +43,16 @@ func newWatchdog(cancel context.CancelCauseFunc) *watchdog {
 // start begins a wait with its whole limit.
 func (d *watchdog) start(w *wait) { d.resume(w, w.limit, nil, 0) }
 
-// startWhile begins a wait that starts anew whenever moved has grown by min bytes.
-func (d *watchdog) startWhile(w *wait, moved func() int64, min int64) {
-	d.resume(w, w.limit, moved, min)
+// startWhile begins a wait that starts anew whenever moved has grown by least bytes.
+func (d *watchdog) startWhile(w *wait, moved func() int64, least int64) {
+	d.resume(w, w.limit, moved, least)
 }
 
 // resume begins a wait of which only a part of the limit is left.
-func (d *watchdog) resume(w *wait, left time.Duration, moved func() int64, min int64) {
+func (d *watchdog) resume(w *wait, left time.Duration, moved func() int64, least int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.current, d.left, d.moved, d.min = w, left, moved, min
+	d.current, d.left, d.moved, d.least = w, left, moved, least
 	if moved != nil {
 		d.seen = moved()
 	}
@@ -82,7 +82,7 @@ func (d *watchdog) expire() {
 		return
 	}
 	if d.moved != nil {
-		if now := d.moved(); now-d.seen >= d.min {
+		if now := d.moved(); now-d.seen >= d.least {
 			d.seen = now
 			d.deadline = time.Now().Add(d.current.limit)
 			d.timer.Reset(d.current.limit)

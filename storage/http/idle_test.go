@@ -2,6 +2,7 @@ package httpstore
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,7 +61,7 @@ func TestWatchdog(t *testing.T) {
 				var moved atomic.Int64
 				tt.run(newWatchdog(cancel), &moved)
 				synctest.Wait()
-				if got := context.Cause(ctx) == error(second); got != tt.want {
+				if got := errors.Is(context.Cause(ctx), second); got != tt.want {
 					t.Errorf("ended by the wait: %v (cause %v), want %v", got, context.Cause(ctx), tt.want)
 				}
 			})

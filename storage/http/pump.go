@@ -27,7 +27,7 @@ func (t *transfer) pump() error {
 	if err := t.write(t.prefix); err != nil {
 		return err
 	}
-	pooled := buffers.Get().(*[]byte)
+	pooled, _ := buffers.Get().(*[]byte) // nothing else is ever put
 	defer buffers.Put(pooled)
 	last, err := t.copyAllButLast(*pooled)
 	if err != nil {
@@ -49,7 +49,7 @@ func (t *transfer) copyAllButLast(buf []byte) (last []byte, err error) {
 		if total += int64(n); total > t.content.Size {
 			return nil, t.wrongLength(total)
 		}
-		if err != nil && err != io.EOF { // an error that wraps io.EOF is not the end
+		if err != nil && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 			return nil, t.unreadable(err)
 		}
 		if have := held + n; have > 0 {

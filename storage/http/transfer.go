@@ -60,7 +60,7 @@ func (t *transfer) send(req *http.Request) (*http.Response, error) {
 // comes first.
 func (t *transfer) sendEmpty(req *http.Request) (*http.Response, error) {
 	n, err := t.read(make([]byte, 1))
-	if n == 0 && err != io.EOF { // an error that wraps io.EOF is not the end
+	if n == 0 && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 		return nil, t.unreadable(err)
 	}
 	if err := t.conclude(int64(n)); errors.Is(err, errUnwanted) {

@@ -100,7 +100,7 @@ func (s *Store) explain(ctx context.Context, err error, side, bucket, key string
 
 // contentError keeps what errors.Is must still find behind the transport's error.
 func contentError(whole error, e *storage.Error) error {
-	if whole == error(e) {
+	if whole == error(e) { //nolint:errorlint // asks whether there is anything around e
 		return nil
 	}
 	return whole

@@ -45,7 +45,7 @@ func TestSourceChanges(t *testing.T) {
 				if n >= size {
 					t.Errorf("%d of %d bytes were given although the file changed", n, size)
 				}
-				if m, again := object.Body.Read(make([]byte, step)); m != 0 || again != err {
+				if m, again := object.Body.Read(make([]byte, step)); m != 0 || again != err { //nolint:errorlint // the very same error
 					t.Errorf("the next Read = %d, %v, want the same error", m, again)
 				}
 			})

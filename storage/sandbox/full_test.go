@@ -69,7 +69,7 @@ func fullDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	_, err = f.Write([]byte("x"))
+	_, err = f.WriteString("x")
 	if got := describe(sandbox.Classify(err)); got != fmt.Sprint(int(storage.NoSpace), " no_space") {
 		t.Errorf("class and code are %q", got)
 	}

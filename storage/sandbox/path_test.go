@@ -108,7 +108,7 @@ func TestSandboxIsCreated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer store.Close()
+		t.Cleanup(func() { store.Close() })
 		if err := put(t, store.Destination("o", "s", "/d/e/f", "t", nil), []byte("new")); err != nil {
 			t.Fatal(err)
 		}

@@ -109,7 +109,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	left := b.size - b.read
 	n, err := b.file.Read(p[:min(int64(len(p)), left+1)])
-	if err != nil && err != io.EOF { //nolint:errorlint // os.File returns io.EOF itself
+	if err != nil && err != io.EOF { // os.File returns io.EOF itself
 		return 0, b.source.store.fail("read", b.source.place, err)
 	}
 	if int64(n) < left && n > 0 {
@@ -133,7 +133,7 @@ func (b *body) verify(n, left int64, probed bool) error {
 	}
 	if n == left && !probed {
 		extra, err := b.file.ReadAt(make([]byte, 1), b.size)
-		if err != nil && err != io.EOF { //nolint:errorlint // os.File returns io.EOF itself
+		if err != nil && err != io.EOF { // os.File returns io.EOF itself
 			return b.source.store.fail("read", b.source.place, err)
 		}
 		n += int64(extra)

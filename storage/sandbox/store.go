@@ -112,7 +112,7 @@ func syncNamed(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only synced, never written
 	return fsync(f)
 }
 

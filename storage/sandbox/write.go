@@ -48,7 +48,7 @@ func (d *destination) read(ctx context.Context, body io.Reader, buffer []byte) (
 		}
 		m, err := body.Read(buffer[n:])
 		n += m
-		if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
+		if err == io.EOF { // an error that wraps io.EOF is a broken connection, not the end
 			return n, true, nil
 		}
 		if err != nil {

@@ -69,7 +69,7 @@ func (f *File) Size() int64 { return f.size }
 // Read reads on.
 func (f *File) Read(p []byte) (int, error) {
 	n, err := f.file.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // os.File returns io.EOF itself
+	if err != nil && err != io.EOF { // os.File returns io.EOF itself
 		return n, failed("read", err)
 	}
 	return n, err
@@ -141,7 +141,7 @@ func read(ctx context.Context, body io.Reader, buffer []byte) (n int, end bool, 
 		}
 		m, err := body.Read(buffer[n:])
 		n += m
-		if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
+		if err == io.EOF { // an error that wraps io.EOF is a broken connection, not the end
 			return n, true, nil
 		}
 		if err != nil {

@@ -118,12 +118,12 @@ func TestIdleBodyEnds(t *testing.T) {
 	}
 }
 
-// cancelling is a body without an end that cancels the context.
-type cancelling struct{ cancel context.CancelCauseFunc }
+// canceling is a body without an end that cancels the context.
+type canceling struct{ cancel context.CancelCauseFunc }
 
-var errWhy = errors.New("the user cancelled")
+var errWhy = errors.New("the user canceled")
 
-func (c cancelling) Read(p []byte) (int, error) {
+func (c canceling) Read(p []byte) (int, error) {
 	c.cancel(errWhy)
 	return len(p), nil
 }
@@ -131,7 +131,7 @@ func (c cancelling) Read(p []byte) (int, error) {
 func TestCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dir := t.TempDir()
-	_, err := spool.Content(ctx, cancelling{cancel}, dir, math.MaxInt64)
+	_, err := spool.Content(ctx, canceling{cancel}, dir, math.MaxInt64)
 	expectCode(t, err, storage.Interrupted, "interrupted")
 	if !errors.Is(err, errWhy) {
 		t.Errorf("error %v does not tell why", err)
