@@ -19,8 +19,8 @@ type Config struct {
 	Drain time.Duration
 	// MaxHold bounds how long one attempt may last, however often it is extended. 0: 24 h.
 	MaxHold time.Duration
-	// SpoolDir is where content of unknown length is kept while its length is found out. "": the system's
-	// temporary directory. SpoolLimit bounds one such content in bytes; 0: 5 GiB.
+	// SpoolDir is where content of unknown length is kept while its length is found out; it is made if it is missing. "": the
+	// system's temporary directory. SpoolLimit bounds one such content in bytes; 0: 5 GiB.
 	SpoolDir   string
 	SpoolLimit int64
 	Logger     *slog.Logger

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/sourcegraph/conc/pool"
 
@@ -32,6 +33,11 @@ var errDraining = errors.New("the worker is shutting down")
 func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, sealer *protocol.Sealer) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if cfg.SpoolDir != "" {
+		if err := os.MkdirAll(cfg.SpoolDir, 0o700); err != nil {
+			return nil, fmt.Errorf("worker: make the spool directory: %w", err)
+		}
 	}
 	claimBucket, err := conn.Bucket(ctx, broker.ClaimBucket)
 	if err != nil {
