@@ -99,6 +99,7 @@ func BenchmarkManyItems(b *testing.B) {
 }
 
 func manyToSandbox(b *testing.B, items int, sync string) {
+	b.Helper()
 	src := newSource(b, items)
 	f, bare, peer := startFleet(b, src, "--file-sync", sync), newDirect(b, src), newRclone(b, src)
 	work := b.TempDir()
@@ -136,6 +137,7 @@ func manyToSandbox(b *testing.B, items int, sync string) {
 }
 
 func manyToObjects(b *testing.B, items int, src *source, f *fleet) {
+	b.Helper()
 	s3, bare, peer := newS3(b, f.ready.S3), newDirect(b, src), newRclone(b, src)
 	peer.withS3(f.ready.S3)
 	checkIn := func(name string) func(context.Context, string) error {

@@ -32,7 +32,11 @@ func BenchmarkPipeline(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := p.call(b.Context(), body, items); err != nil { // warms up
+	warm, err := p.body(2 * concurrency)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := p.call(b.Context(), warm, 2*concurrency); err != nil {
 		b.Fatal(err)
 	}
 	var took samples
