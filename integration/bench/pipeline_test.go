@@ -117,7 +117,7 @@ func startFront(ctx context.Context, b *testing.B, conn *broker.Conn, sealer *pr
 	if _, err := registry.AddKey(ctx, pipelineKey, pipelineOrg, producer.RoleAdmin, "bench"); err != nil {
 		b.Fatal(err)
 	}
-	calls, err := producer.NewPipeline(ctx, conn, sealer, log)
+	calls, err := producer.NewPipeline(ctx, conn, sealer, nil, log)
 	if err != nil {
 		b.Fatal(err)
 	}
