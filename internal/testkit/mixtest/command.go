@@ -1,0 +1,35 @@
+package mixtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// Output is what a command came to.
+type Output struct {
+	Exit           int
+	Stdout, Stderr string
+}
+
+const commandLimit = 2 * time.Minute
+
+// Command runs copyfleet with arguments to its end, with the settings of the fleet. env are more settings.
+func (f *Fleet) Command(t testing.TB, env []string, args ...string) Output {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program(t, copyfleetProgram), args...)
+	cmd.Env = append(append(f.env[:len(f.env):len(f.env)], "COPYFLEET_URL="+f.API.URL), settings(env)...)
+	cmd.SysProcAttr = dieWithParent()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatalf("copyfleet %v: %v", args, err)
+	}
+	return Output{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package mixtest
+
+const raceEnabled = true
