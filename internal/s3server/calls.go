@@ -77,6 +77,7 @@ func (s *store) DeleteBucket(ctx context.Context, bucket string) error {
 
 // PutObject stores an object.
 func (s *store) PutObject(ctx context.Context, in s3response.PutObjectInput) (out s3response.PutObjectOutput, err error) {
+	in.Body = newWhole(in.Body, in.ContentLength)
 	if err = refused(text(in.Key)); err == nil {
 		out, err = s.Posix.PutObject(ctx, in)
 	}
@@ -138,6 +139,7 @@ func (s *store) CreateMultipartUpload(ctx context.Context, in s3response.CreateM
 
 // UploadPart stores a part.
 func (s *store) UploadPart(ctx context.Context, in *s3.UploadPartInput) (*s3.UploadPartOutput, error) {
+	in.Body = newWhole(in.Body, in.ContentLength)
 	out, err := s.Posix.UploadPart(ctx, in)
 	return out, s.settle("upload part", err)
 }
