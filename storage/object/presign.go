@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // Request asks for a presigned URL.
@@ -35,10 +37,34 @@ const (
 	maxExpiry = 7 * 24 * time.Hour
 )
 
+// check returns what is wrong with a request, as an error of class Invalid.
+func (r Request) check() error {
+	invalid := func(code, format string, args ...any) error {
+		return storage.Errorf(storage.Invalid, code, "presign", subject(r.Bucket, r.Key), format, args...)
+	}
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodPut && r.Method != http.MethodPost:
+		return invalid("invalid_method", "Method %q: must be GET, PUT or POST", r.Method)
+	case r.Expires < minExpiry || r.Expires > maxExpiry:
+		return invalid("invalid_expiry", "Expires %s: must be %s to %s", r.Expires, minExpiry, maxExpiry)
+	case r.MinSize < 0 || r.MaxSize < 0 || r.MinSize > r.largest():
+		return invalid("invalid_size", "MinSize %d, MaxSize %d: must be 0 or more, the first not above the second", r.MinSize, r.MaxSize)
+	}
+	return checkNames("presign", r.Bucket, r.Key)
+}
+
+// largest is the size in bytes that a POST may have.
+func (r Request) largest() int64 {
+	if r.MaxSize == 0 {
+		return maxPut
+	}
+	return r.MaxSize
+}
+
 // Presign makes a URL. It does not look whether the object exists.
 func (s *Store) Presign(ctx context.Context, req Request) (Presigned, error) {
-	if req.Expires < minExpiry || req.Expires > maxExpiry {
-		return Presigned{}, fmt.Errorf("presign: Expires %s: must be %s to %s", req.Expires, minExpiry, maxExpiry)
+	if err := req.check(); err != nil {
+		return Presigned{}, err
 	}
 	out := Presigned{Method: req.Method, ExpiresAt: time.Now().UTC().Add(req.Expires).Truncate(time.Second)}
 	var u *url.URL
@@ -55,8 +81,6 @@ func (s *Store) Presign(ctx context.Context, req Request) (Presigned, error) {
 		u, err = s.client.PresignHeader(ctx, http.MethodPut, req.Bucket, req.Key, req.Expires, url.Values{}, header)
 	case http.MethodPost:
 		u, out.Form, err = s.presignPost(ctx, req, out.ExpiresAt)
-	default:
-		return Presigned{}, fmt.Errorf("presign: Method %q: must be GET, PUT or POST", req.Method)
 	}
 	if err != nil {
 		return Presigned{}, classify("presign", subject(req.Bucket, req.Key), err)
@@ -66,16 +90,12 @@ func (s *Store) Presign(ctx context.Context, req Request) (Presigned, error) {
 }
 
 func (s *Store) presignPost(ctx context.Context, req Request, expires time.Time) (*url.URL, map[string]string, error) {
-	most := req.MaxSize
-	if most == 0 {
-		most = maxPut
-	}
 	policy := minio.NewPostPolicy()
 	steps := []func() error{
 		func() error { return policy.SetBucket(req.Bucket) },
 		func() error { return policy.SetKey(req.Key) },
 		func() error { return policy.SetExpires(expires) },
-		func() error { return policy.SetContentLengthRange(req.MinSize, most) },
+		func() error { return policy.SetContentLengthRange(req.MinSize, req.largest()) },
 	}
 	if req.ContentType != "" {
 		steps = append(steps, func() error { return policy.SetContentType(req.ContentType) })

@@ -62,6 +62,7 @@ const (
 	maxPut         = 5 << 30          // bytes; S3's limit of a single PUT
 	callTries      = 3
 	defaultRegion  = "us-east-1"
+	lookPrefix     = ".copyfleet/none/" // no object's key begins with it; that one does would do no harm
 )
 
 // New returns a store. It does not connect; [Store.Check] does.
@@ -98,24 +99,21 @@ func (s *Store) Close() { s.http.CloseIdleConnections() }
 
 // Check returns nil if the endpoint answers and takes the credentials.
 func (s *Store) Check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	// A bucket that cannot be there: the answer needs valid credentials and no permission to list buckets.
-	_, err := s.client.BucketExists(ctx, "copyfleet-check")
-	if e := minio.ToErrorResponse(err); err != nil && e.Code == minio.AccessDenied {
+	// It need not be there: the answer tells good credentials from bad ones either way.
+	_, err := s.look(ctx, "copyfleet-check")
+	err = classify("check", s.cfg.Endpoint, err)
+	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == accessDenied {
 		return nil // a key limited to its buckets
 	}
-	return classify("check", s.cfg.Endpoint, err)
+	return err
 }
 
-// BucketExists reports whether a bucket is there.
+// BucketExists reports whether a bucket is there. A bucket that was there lately is not looked for again.
 func (s *Store) BucketExists(ctx context.Context, bucket string) (bool, error) {
 	if s.isKnown(bucket) {
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	exists, err := s.client.BucketExists(ctx, bucket)
+	exists, err := s.look(ctx, bucket)
 	if err != nil {
 		return false, classify("look for", "s3://"+bucket, err)
 	}
@@ -123,6 +121,20 @@ func (s *Store) BucketExists(ctx context.Context, bucket string) (bool, error) {
 		s.remember(bucket)
 	}
 	return exists, nil
+}
+
+// look asks whether a bucket is there, by a listing that finds nothing: unlike the answer to a HEAD, which has no body,
+// that one tells wrong credentials from a missing permission, and both from a missing bucket.
+func (s *Store) look(ctx context.Context, bucket string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for found := range s.client.ListObjectsIter(ctx, bucket, minio.ListObjectsOptions{Prefix: lookPrefix, MaxKeys: 1}) {
+		if code := minio.ToErrorResponse(found.Err).Code; found.Err != nil && code != minio.NoSuchBucket {
+			return false, found.Err
+		}
+		return found.Err == nil, nil
+	}
+	return true, ctx.Err()
 }
 
 // EnsureBucket makes a bucket if it is not there.

@@ -3,64 +3,77 @@ package object
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-
-	"github.com/minio/minio-go/v7"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
 
 // Source returns an object to read. Its URL is made at each Open.
-func (s *Store) Source(bucket, key string) storage.Source { return &source{s, bucket, key} }
+func (s *Store) Source(bucket, key string) storage.Source { return &source{place{s, bucket, key}} }
 
 // Destination returns an object to write, of at most 5 GiB. Its URL is made at each Put.
 func (s *Store) Destination(bucket, key string) storage.Destination {
-	return &destination{s, bucket, key}
+	return &destination{place{s, bucket, key}}
 }
 
-func subject(bucket, key string) string { return "s3://" + bucket + "/" + key }
-
-type source struct {
+// place is one object of a store.
+type place struct {
 	store       *Store
 	bucket, key string
 }
+
+func (p place) subject() string { return subject(p.bucket, p.key) }
+
+type source struct{ place }
 
 // Open implements storage.Source.
 func (o *source) Open(ctx context.Context) (*storage.Object, error) {
+	if err := checkNames("open", o.bucket, o.key); err != nil {
+		return nil, err
+	}
 	u, err := o.store.client.PresignedGetObject(ctx, o.bucket, o.key, presignFor, url.Values{})
 	if err != nil {
-		return nil, classify("open", subject(o.bucket, o.key), err)
+		return nil, classify("open", o.subject(), err)
 	}
 	object, err := o.store.cfg.Transport.Get(u.String(), nil).Open(ctx)
 	if err != nil {
-		return nil, o.store.explain(ctx, err, "source", o.bucket, o.key)
+		return nil, o.explain(ctx, err, "source")
 	}
+	object.Body = &body{object.Body, o.place}
 	return object, nil
 }
 
-type destination struct {
-	store       *Store
-	bucket, key string
+// body is an open object whose errors name it.
+type body struct {
+	io.ReadCloser
+	place place
 }
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end
+		err = b.place.named(err)
+	}
+	return n, err
+}
+
+type destination struct{ place }
 
 // NeedsSize implements storage.Destination: S3 takes no PUT without a length.
 func (o *destination) NeedsSize() bool { return true }
 
 // Put implements storage.Destination.
 func (o *destination) Put(ctx context.Context, content storage.Content) (storage.Stored, error) {
-	if content.Size > maxPut {
-		err := storage.Errorf(storage.TooLarge, "object_too_large", "write", subject(o.bucket, o.key),
-			"the content has %d bytes, an object written at once at most %d", content.Size, int64(maxPut))
-		err.Hint = "Split the content, or write it to a sandbox."
+	if err := o.acceptable(content); err != nil {
 		return storage.Stored{}, err
 	}
 	// Before the first byte is taken from the content: it cannot be sent a second time.
-	if o.store.cfg.AutoBuckets {
-		if err := o.store.EnsureBucket(ctx, o.bucket); err != nil {
-			return storage.Stored{}, err
-		}
+	if err := o.prepareBucket(ctx); err != nil {
+		return storage.Stored{}, err
 	}
 	headers := http.Header{}
 	var send map[string]string
@@ -70,71 +83,112 @@ func (o *destination) Put(ctx context.Context, content storage.Content) (storage
 	}
 	u, err := o.store.client.PresignHeader(ctx, http.MethodPut, o.bucket, o.key, presignFor, url.Values{}, headers)
 	if err != nil {
-		return storage.Stored{}, classify("write", subject(o.bucket, o.key), err)
+		return storage.Stored{}, classify("write", o.subject(), err)
 	}
-	stored, err := o.store.cfg.Transport.Put(u.String(), send).Put(ctx, content)
-	if err != nil {
-		return storage.Stored{}, o.store.explain(ctx, err, "dest", o.bucket, o.key)
+	seen := &observed{Content: content}
+	stored, err := o.store.cfg.Transport.Put(u.String(), send).Put(ctx, seen.content())
+	if err == nil {
+		return stored, nil
 	}
-	return stored, nil
+	if seen.caused(err) {
+		return storage.Stored{}, fmt.Errorf("write %s: %w", o.subject(), seen.err)
+	}
+	return storage.Stored{}, o.explain(ctx, err, "dest")
 }
 
-// explain names the object in a transport's error, in place of a URL, and finds out what a 404 means.
-func (s *Store) explain(ctx context.Context, err error, side, bucket, key string) error {
-	e, ok := errors.AsType[*storage.Error](err)
-	if !ok || e.Status == 0 && e.Class != storage.Unavailable && e.Class != storage.Timeout {
-		return err // the content's own error, or ours
+// acceptable refuses what could not be written, before a byte is taken or a bucket is made.
+func (o *destination) acceptable(content storage.Content) error {
+	if err := checkNames("write", o.bucket, o.key); err != nil {
+		return err
 	}
-	named := *e
-	named.Subject = subject(bucket, key)
-	if e.Status == http.StatusNotFound {
-		s.forget(bucket)
-		named.Code = side + "_object_not_found"
-		if exists, lookErr := s.BucketExists(ctx, bucket); lookErr == nil && !exists {
-			named.Code, named.Hint = "bucket_not_found", "Create the bucket "+strconv.Quote(bucket)+"."
-			named.Message = "the bucket does not exist"
+	if content.Size <= maxPut {
+		return nil
+	}
+	err := storage.Errorf(storage.TooLarge, "object_too_large", "write", o.subject(),
+		"the content has %d bytes, an object written at once at most %d", content.Size, int64(maxPut))
+	err.Hint = "Split the content, or write it to a sandbox."
+	return err
+}
+
+// prepareBucket makes a missing bucket, if that is wanted. A key that may write objects and may not look at buckets
+// goes on: whether there is one, its PUT will tell.
+func (o *destination) prepareBucket(ctx context.Context) error {
+	if !o.store.cfg.AutoBuckets {
+		return nil
+	}
+	err := o.store.EnsureBucket(ctx, o.bucket)
+	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == accessDenied {
+		return nil
+	}
+	return err
+}
+
+// observed is content that remembers its own error, which may look like one of the transport.
+type observed struct {
+	storage.Content
+	err error
+}
+
+// content is what the transport gets.
+func (o *observed) content() storage.Content {
+	c := o.Content
+	c.Body = o
+	if c.Ready != nil {
+		c.Ready = func() error {
+			o.err = o.Ready()
+			return o.err
 		}
 	}
-	return errors.Join(&named, contentError(err, e))
+	return c
 }
 
-// contentError keeps what errors.Is must still find behind the transport's error.
-func contentError(whole error, e *storage.Error) error {
-	if whole == error(e) { //nolint:errorlint // asks whether there is anything around e
-		return nil
+// Read implements io.Reader.
+func (o *observed) Read(p []byte) (int, error) {
+	n, err := o.Body.Read(p)
+	if err != nil && err != io.EOF { // an error that wraps io.EOF is not the end
+		o.err = err
 	}
-	return whole
+	return n, err
 }
 
-// classify turns an error of minio-go into ours.
-func classify(op, subject string, err error) error {
-	if err == nil {
-		return nil
+// caused reports whether the class of err is that of the content's own error.
+func (o *observed) caused(err error) bool {
+	own, ok := errors.AsType[*storage.Error](o.err)
+	first, _ := errors.AsType[*storage.Error](err)
+	return ok && own == first
+}
+
+// named names the object in a transport's error, in place of a URL.
+func (p place) named(err error) error {
+	e, ok := errors.AsType[*storage.Error](err)
+	if !ok {
+		return err
 	}
-	e := &storage.Error{Class: storage.Unavailable, Code: "s3_unavailable", Op: op, Subject: subject, Message: "the S3 endpoint does not answer"}
-	if errors.Is(err, context.DeadlineExceeded) {
-		e.Class, e.Code, e.Message = storage.Timeout, "s3_timeout", "Network timeout: the S3 endpoint does not answer"
+	named := *e
+	named.Subject = p.subject()
+	return &named
+}
+
+// explain names the object in a transport's error, and finds out what a 404 means.
+func (p place) explain(ctx context.Context, err error, side string) error {
+	err = p.named(err)
+	e, ok := errors.AsType[*storage.Error](err)
+	if !ok || e.Status != http.StatusNotFound {
+		return err
 	}
-	resp := minio.ToErrorResponse(err)
-	if urlErr, ok := errors.AsType[*url.Error](err); ok {
-		e.Err = urlErr.Err // a url.Error prints the whole URL with its signature
-		return e
+	e.Code = side + "_object_not_found"
+	p.store.forget(p.bucket)
+	exists, lookErr := p.store.BucketExists(ctx, p.bucket)
+	switch denied, _ := errors.AsType[*storage.Error](lookErr); {
+	case denied != nil && denied.Class == storage.Denied && denied.Code != accessDenied:
+		// Some answer an unknown key with 404.
+		e.Class, e.Code, e.Message = denied.Class, denied.Code, denied.Message
+	case lookErr != nil || exists:
+	case side == "dest" && p.store.cfg.AutoBuckets:
+		e.Class, e.Code = storage.Unavailable, "bucket_vanished"
+		e.Message = "the bucket was removed a moment ago; the next attempt makes it once more"
+	default:
+		e.Code, e.Message, e.Hint = "bucket_not_found", "the bucket does not exist", fmt.Sprintf("Create the bucket %q.", p.bucket)
 	}
-	if resp.StatusCode == 0 {
-		e.Err = err
-		return e
-	}
-	e.Status, e.StatusText = resp.StatusCode, strconv.Itoa(resp.StatusCode)+" "+http.StatusText(resp.StatusCode)
-	e.Code, e.Message = "s3_"+resp.Code, resp.Message
-	switch {
-	case resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized:
-		e.Class = storage.Denied
-	case resp.StatusCode == http.StatusNotFound:
-		e.Class = storage.NotFound
-	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable:
-		e.Class = storage.Throttled
-	case resp.StatusCode < http.StatusInternalServerError:
-		e.Class = storage.Invalid
-	}
-	return e
+	return err
 }
