@@ -24,10 +24,20 @@ type HeldClaim struct {
 	Fence uint64 `json:"f"`
 	// Crashes is how many claims on the item ended without a word before this one.
 	Crashes int `json:"c,omitempty"`
+	// Waiting says that the item's work has not begun: it waits to run alone. A claim that ends so is no crash of the item.
+	Waiting bool `json:"w,omitempty"`
 }
 
 // ClaimVersion is the version of [Claim] that this build writes.
 const ClaimVersion = 1
+
+// Charge is how many crashes the item has to answer for if this claim ended without a word.
+func (h HeldClaim) Charge() int {
+	if h.Waiting {
+		return h.Crashes
+	}
+	return h.Crashes + 1
+}
 
 // TempToken names the hidden destination of one worker's claim on an item. No two claims share it, and whoever
 // reads the claim knows it: the next owner removes what a dead one left.

@@ -26,6 +26,7 @@ type result struct {
 // run takes one item through an attempt and its consequences. It never panics and leaves nothing held.
 func (w *Worker) run(work context.Context, j *job) {
 	defer w.claims.drop(j.held)
+	w.cleanUp(j)
 	if j.held.Crashes >= maxCrashes {
 		w.finish(work, j, w.crashed(j))
 		return
@@ -35,11 +36,30 @@ func (w *Worker) run(work context.Context, j *job) {
 		case w.alone <- struct{}{}:
 			defer func() { <-w.alone }()
 		case <-work.Done():
-			w.giveBack(j, 0)
+			w.abandon(work, j, context.Cause(work))
+			return
+		}
+		if err := w.claims.begin(work, j.held); err != nil {
+			w.abandon(work, j, err)
 			return
 		}
 	}
 	w.finish(work, j, w.attempt(work, j))
+}
+
+// cleanUp removes what dead owners of an item left beside its destination. The copy does so too, but an item may fail before it
+// comes that far.
+func (w *Worker) cleanUp(j *job) {
+	if len(j.held.stale) == 0 {
+		return
+	}
+	src, dest, err := w.sealer.OpenLocations(j.work.Ref(), j.work.Sealed)
+	if err == nil {
+		err = w.copier.discard(transfer{org: j.work.Org, src: src, dest: dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale})
+	}
+	if err != nil {
+		w.cfg.Logger.Warn("what a dead worker left was not removed", "batch", j.work.Batch, "index", j.work.Index, "error", err)
+	}
 }
 
 // attempt runs the copy and catches what it may throw.

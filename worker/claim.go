@@ -69,9 +69,10 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 		h.Ref, h.Fence = ref, j.delivery.Sequence
 		for _, e := range earlier[ref] {
 			h.Fence = max(h.Fence, e.held.Fence+1)
-			h.Crashes = max(h.Crashes, e.held.Crashes+1)
+			h.Crashes = max(h.Crashes, e.held.Charge())
 			h.stale = append(h.stale, protocol.TempToken(e.worker, e.held))
 		}
+		h.Waiting = h.Crashes >= soloCrashes
 		j.held = h
 		c.held[ref] = h
 	}
@@ -83,6 +84,14 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 		return err
 	}
 	return nil
+}
+
+// begin writes down that the work of an item that waited to run alone begins now.
+func (c *claims) begin(ctx context.Context, h *held) error {
+	c.mu.Lock()
+	h.Waiting = false
+	c.mu.Unlock()
+	return c.write(ctx)
 }
 
 // earlierClaim is a claim of another worker, dead or alive.

@@ -118,6 +118,17 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	}, nil
 }
 
+// discarder is a destination that can remove what earlier owners of the item left without being written.
+type discarder interface{ Discard() error }
+
+// discard removes what earlier owners left at a destination of our own. At other places nothing can be left.
+func (c *copier) discard(t transfer) error {
+	if d, ok := c.destination(t).(discarder); ok {
+		return d.Discard()
+	}
+	return nil
+}
+
 func (c *copier) source(t transfer) storage.Source {
 	switch t.src.Type {
 	case protocol.SandboxFile:
@@ -189,7 +200,7 @@ func (m *meter) Read(p []byte) (int, error) {
 		failpoint.HitItem(failpoint.BytesMoving, m.item)
 	}
 	_, _ = m.hash.Write(p[:n]) // a hash never fails
-	if err == io.EOF {         //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
+	if err == io.EOF {         // not errors.Is: an error that wraps io.EOF is a broken connection
 		m.eof = true
 		return n, io.EOF
 	}

@@ -22,7 +22,7 @@ const (
 	maxRetryAfter = 5 * time.Minute
 
 	// maxCrashes is how many workers an item may take down. The last try, from soloCrashes on, runs alone, so that the
-	// others that happened to run beside a poison item are not charged for it.
+	// others that happened to run beside a poison item are not charged for it; nor are those that wait for their turn.
 	maxCrashes  = 3
 	soloCrashes = 2
 )

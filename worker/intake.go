@@ -82,8 +82,8 @@ func (w *Worker) start(ctx, work context.Context, running *pool.Pool, deliveries
 		w.pause(ctx, fetchRetry)
 		return
 	}
+	failpoint.Hit(failpoint.ClaimStored)
 	for _, j := range jobs {
-		failpoint.HitItem(failpoint.ClaimStored, j.work.ID)
 		release := w.slots.take(j.work.Lane != protocol.Interactive)
 		running.Go(func() {
 			defer release()

@@ -49,7 +49,7 @@ func plans() []string {
 	var list []string
 	for _, point := range points() {
 		list = append(list, string(point))
-		if roleOf(point) == "worker" && point != failpoint.Fetched && point != failpoint.RetryPlanned {
+		if roleOf(point) == "worker" && point != failpoint.Fetched && point != failpoint.ClaimStored && point != failpoint.RetryPlanned {
 			list = append(list, string(point)+":4")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,7 +68,8 @@ func newFleet(t testing.TB, env []string) *Fleet {
 	f.World = NewWorld(t, API{URL: "http://" + f.listen, Key: producer.NewAPIKey(), Org: org}, dir, sandbox, bucket)
 	f.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + t.TempDir(), "COPYFLEET_LISTEN=" + f.listen, "COPYFLEET_API_KEY=" + f.API.Key,
-		"COPYFLEET_ORG=" + org, "COPYFLEET_SANDBOXES=file://" + dir, "COPYFLEET_EGRESS_ALLOW=127.0.0.0/8", "COPYFLEET_ACK_WAIT=" + AckWait,
+		"COPYFLEET_ORG=" + org, "COPYFLEET_SANDBOXES=" + (&url.URL{Scheme: "file", Path: dir}).String(),
+		"COPYFLEET_EGRESS_ALLOW=127.0.0.0/8", "COPYFLEET_ACK_WAIT=" + AckWait,
 	}
 	f.env = append(f.env, settings(env)...)
 	return f
