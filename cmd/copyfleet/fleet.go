@@ -140,8 +140,8 @@ func (w *fleetWorker) close() error {
 // sandboxDir returns the directory that a --sandboxes URL names.
 func sandboxDir(raw string) (string, error) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") {
-		return "", exitWith(exitUsage, "--sandboxes %q: must be file:///dir with an absolute directory", raw)
+	if err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(raw, "?#") {
+		return "", exitWith(exitUsage, "--sandboxes %q: must be file:///dir with an absolute directory, any ? and # in it escaped", raw)
 	}
 	return u.Path, nil
 }
