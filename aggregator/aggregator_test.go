@@ -54,7 +54,7 @@ func (b *bundle) run(cfg aggregator.Config) (stop func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context())) // a cleanup may be what stops it
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	return func() {
@@ -202,7 +202,7 @@ func TestAggregatorsSideBySide(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	for range 3 {
-		defer b.run(aggregator.Config{Interval: time.Millisecond})()
+		t.Cleanup(b.run(aggregator.Config{Interval: time.Millisecond}))
 	}
 	const total = 700
 	batches := []protocol.BatchID{protocol.NewBatchID(), protocol.NewBatchID(), protocol.NewBatchID()}

@@ -16,7 +16,7 @@ const (
 
 // traceparent continues the trace that a caller sent, or begins one: each receipt has a trace id.
 func traceparent(sent string) string {
-	if m := traceparentForm.FindStringSubmatch(sent); m != nil && m[1] != noTrace && m[2] != noSpan {
+	if m := traceparentForm.FindStringSubmatch(sent); len(m) == 3 && m[1] != noTrace && m[2] != noSpan {
 		return sent
 	}
 	var id [16 + 8]byte

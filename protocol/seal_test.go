@@ -84,7 +84,7 @@ func TestLocationsShowNoSecret(t *testing.T) {
 	}
 	for raw, want := range map[string]string{
 		"https://u:p@h:1/a%20b?q=1#f": "https://h:1/a%20b",
-		"::": "(invalid URL)", "": "(invalid URL)", "/x?secret": "(invalid URL)",
+		"::":                          "(invalid URL)", "": "(invalid URL)", "/x?secret": "(invalid URL)",
 	} {
 		if got := protocol.RedactURL(raw); got != want {
 			t.Errorf("RedactURL(%q) = %q, want %q", raw, got, want)

@@ -137,7 +137,7 @@ func (d *demo) presign(ctx context.Context, request map[string]any) (presigned, 
 func (d *demo) sandboxContent(path string) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) {
 		file := filepath.Join(d.fleet.Data, "sandboxes", d.fleet.Org, demoSandbox, path)
-		return os.ReadFile(file) //nolint:gosec,wrapcheck // our own file; wrapped by the caller
+		return os.ReadFile(file) //nolint:wrapcheck // wrapped by the caller
 	}
 }
 

@@ -95,9 +95,13 @@ func TestWorkerJoinsUp(t *testing.T) {
 	t.Parallel()
 	f := mixtest.NewUp(t, "NATS_LISTEN=127.0.0.1:0", "SLOTS=1", "S3_ACCESS_KEY=joinkey", "S3_SECRET_KEY=joinsecret")
 	p := f.Start(t, "up")
-	var ready struct{ NATS, S3 string }
+	var ready struct {
+		NATS string `json:"nats"`
+		S3   string `json:"s3"`
+	}
 	_, line, _ := strings.Cut(p.Log(), `{"api":`)
-	if err := json.Unmarshal([]byte(`{"api":`+line[:strings.Index(line, "\n")]), &ready); err != nil {
+	line, _, _ = strings.Cut(line, "\n")
+	if err := json.Unmarshal([]byte(`{"api":`+line), &ready); err != nil {
 		t.Fatal(err)
 	}
 	gate := make(chan struct{})

@@ -17,7 +17,8 @@ const limit = 90 * time.Second
 func up(t *testing.T, env ...string) (*mixtest.Fleet, *mixtest.Process) {
 	t.Helper()
 	f := mixtest.NewUp(t, env...)
-	return f, f.Start(t, "up")
+	p := f.Start(t, "up")
+	return f, p
 }
 
 // problem is an answer that refuses.

@@ -159,9 +159,9 @@ func TestSandboxThatMisbehaves(t *testing.T) {
 	}
 	var body struct {
 		Results []struct {
-			Success bool
-			Error   string
-		}
+			Success bool   `json:"success"`
+			Error   string `json:"error"`
+		} `json:"results"`
 	}
 	must(json.Unmarshal(answer.Body, &body))
 	for i, r := range body.Results {

@@ -54,7 +54,7 @@ func (s *Server) Watch(ctx context.Context, least uint64) {
 		}
 		tried = time.Now()
 		if free, err := s.Free(); err != nil || free < least {
-			s.cfg.Logger.Error("JetStream cannot write; it starts again when there is space", "free_bytes", free, "needed_bytes", least, "error", err)
+			s.cfg.Logger.Error("the embedded NATS server cannot write; it starts again when there is space", "free_bytes", free, "needed_bytes", least, "error", err)
 			continue
 		}
 		s.Close()
@@ -62,6 +62,6 @@ func (s *Server) Watch(ctx context.Context, least uint64) {
 			s.cfg.Logger.Error("cannot start the embedded NATS server again", "error", err)
 			continue
 		}
-		s.cfg.Logger.Warn("JetStream could not write; it was started again")
+		s.cfg.Logger.Warn("the embedded NATS server could not write; it was started again")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,7 +24,7 @@ func (f *Fleet) Command(t testing.TB, env []string, args ...string) Output {
 	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program(t, copyfleetProgram), args...)
-	cmd.Env = append(append(f.env[:len(f.env):len(f.env)], "COPYFLEET_URL="+f.API.URL), settings(env)...)
+	cmd.Env = slices.Concat(f.env, []string{"COPYFLEET_URL=" + f.API.URL}, settings(env))
 	cmd.SysProcAttr = dieWithParent()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -1,4 +1,4 @@
-package worker_test
+package attempts
 
 import (
 	"context"
@@ -123,7 +123,7 @@ func newBundle(t *testing.T) *bundle {
 
 // background runs something until the returned function is called, which also waits for it.
 func (b *bundle) background(run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // ends with stop, which a cleanup may call
+	ctx, cancel := context.WithCancel(context.Background()) // ends with stop, which a cleanup may call
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
 	return sync.OnceFunc(func() {
