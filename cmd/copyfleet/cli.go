@@ -19,7 +19,7 @@ type cli struct {
 	Up         upCmd         `cmd:"" help:"Run everything in this process: API, worker, aggregator, NATS JetStream and S3, durable in one data directory."`
 	API        apiCmd        `cmd:"" name:"api" help:"Run the API front against a NATS and an S3 of yours."`
 	Worker     workerCmd     `cmd:"" help:"Run a worker; start as many as you like."`
-	Aggregator aggregatorCmd `cmd:"" help:"Run the aggregator, which turns outcomes into receipts."`
+	Aggregator aggregatorCmd `cmd:"" help:"Run the aggregator, which turns outcomes into receipts. It takes the S3 flags like every role and does not need them yet."`
 	Demo       demoCmd       `cmd:"" help:"Start everything on free ports, run real batches through it, check every result, and stop."`
 	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
 }
@@ -50,7 +50,7 @@ type s3Flags struct {
 
 // workerFlags are those of a worker, in up and worker.
 type workerFlags struct {
-	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. In up the default is the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
+	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. Default: the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
 	FileSync      string         `help:"Whether a sandbox file, and in up an object of the embedded S3, is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
 	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR,…"`

@@ -146,6 +146,9 @@ func sandboxDir(raw string) (string, error) {
 	return u.Path, nil
 }
 
+// fileURL is the --sandboxes URL of an absolute path.
+func fileURL(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
+
 // loopback is what up may dial beside public addresses: it listens on loopback itself.
 func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

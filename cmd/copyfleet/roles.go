@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 )
 
 // apiCmd runs the API front alone.
@@ -56,13 +57,18 @@ type workerCmd struct {
 	natsFlags
 	sealFlags
 	S3          s3Flags `embed:""`
+	Data        string  `help:"Data directory, whose directory sandboxes is used without --sandboxes." default:"copyfleet-data" env:"COPYFLEET_DATA" placeholder:"DIR"`
 	AutoBuckets bool    `help:"Make a missing bucket at its first use." env:"COPYFLEET_AUTO_BUCKETS"`
 }
 
 // Run works until the context ends, then drains.
 func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 	if c.Sandboxes == "" {
-		return exitWith(exitUsage, "worker needs --sandboxes (COPYFLEET_SANDBOXES), for example file:///srv/sandboxes")
+		data, err := filepath.Abs(c.Data)
+		if err != nil {
+			return exitWith(exitUsage, "--data %s: %w", c.Data, err)
+		}
+		c.Sandboxes = fileURL(filepath.Join(data, "sandboxes"))
 	}
 	conn, err := c.connect(ctx, "worker", env.log)
 	if err != nil {
@@ -87,9 +93,11 @@ func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 	return w.worker.Run(ctx) //nolint:wrapcheck // says what it was
 }
 
-// aggregatorCmd runs the aggregator alone.
+// aggregatorCmd runs the aggregator alone. It takes the flags of the object store, so that every role can be given the
+// same settings; it does not use them yet.
 type aggregatorCmd struct {
 	natsFlags
+	S3 s3Flags `embed:""`
 }
 
 // Run folds until the context ends.

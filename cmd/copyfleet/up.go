@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -93,6 +94,13 @@ func (u *upFleet) closeAll() {
 }
 
 func (u *upFleet) start(ctx context.Context) error {
+	if dir := u.cmd.SpoolDir; dir != "" { // the embedded S3 changes the directory of the process
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return exitWith(exitUsage, "--spool-dir %s: %w", dir, err)
+		}
+		u.cmd.SpoolDir = abs
+	}
 	data, err := lifecycle.OpenDataDir(u.cmd.Data)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was
@@ -208,7 +216,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	}
 	w := u.cmd.workerFlags
 	if w.Sandboxes == "" {
-		w.Sandboxes = "file://" + u.data.Path("sandboxes")
+		w.Sandboxes = fileURL(u.data.Path("sandboxes"))
 	}
 	if w.SpoolDir == "" {
 		w.SpoolDir = u.data.Path("spool")
