@@ -81,6 +81,8 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 	case err == nil:
 	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), work.Err() != nil:
 		res.abandoned = err
+	case w.claims.lapsed(j.held):
+		res.abandoned = fmt.Errorf("%w: %w", errLeaseLost, err) // what failed here says nothing about the new owner's attempt
 	default:
 		res.failure, res.retryAfter = explain(err)
 	}
@@ -100,7 +102,7 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 		org: j.work.Org, id: j.work.ID, src: src, dest: dest,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
-		fence: func() error { return w.claims.fence(ctx, j.held) },
+		fence: func() error { return w.claims.fence(ctx, j.held, &j.work) },
 	})
 }
 

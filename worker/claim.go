@@ -3,9 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,15 +20,15 @@ type held struct {
 	stale    []string // hidden destinations that earlier claims may have left
 
 	// Guarded by claims.mu.
-	epoch     uint64
-	confirmed time.Time // when the server last confirmed that it keeps the delivery for us
+	lease lease
 }
 
 // claims is the table of what this worker holds, and its durable copy: one KV record, rewritten once a fetch.
 type claims struct {
-	worker string
-	bucket *broker.Bucket
-	conn   *broker.Conn
+	worker  string
+	bucket  *broker.Bucket
+	batches *broker.Bucket // where outcomes are
+	conn    *broker.Conn
 
 	mu      sync.Mutex
 	held    map[protocol.Ref]*held
@@ -39,14 +37,8 @@ type claims struct {
 	writing sync.Mutex // serializes writes of the record, so that an older table never replaces a newer one
 }
 
-// errLeaseLost is why a copy is not committed: another worker may hold the item by now.
-var errLeaseLost = errors.New("the item may have gone to another worker; not committing")
-
-// freshLease is how long after a confirmation the server surely has not handed the item on.
-func freshLease(conn *broker.Conn) time.Duration { return conn.AckWait() * 2 / 3 }
-
-func newClaims(worker string, bucket *broker.Bucket, conn *broker.Conn) *claims {
-	return &claims{worker: worker, bucket: bucket, conn: conn, held: map[protocol.Ref]*held{}}
+func newClaims(worker string, bucket, batches *broker.Bucket, conn *broker.Conn) *claims {
+	return &claims{worker: worker, bucket: bucket, batches: batches, conn: conn, held: map[protocol.Ref]*held{}}
 }
 
 func (c *claims) holds(ref protocol.Ref) bool {
@@ -65,7 +57,7 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 	c.mu.Lock()
 	for _, j := range jobs {
 		ref := j.work.Ref()
-		h := &held{delivery: j.delivery, since: now, confirmed: now, epoch: j.delivery.Epoch}
+		h := &held{delivery: j.delivery, since: now, lease: lease{kept: j.delivery.Asked, epoch: j.delivery.Epoch}}
 		h.Ref, h.Fence = ref, j.delivery.Sequence
 		for _, e := range earlier[ref] {
 			h.Fence = max(h.Fence, e.held.Fence+1)
@@ -182,36 +174,6 @@ func (c *claims) clear(ctx context.Context) error {
 		return fmt.Errorf("remove the claim of %s: %w", c.worker, err)
 	}
 	return nil
-}
-
-// fence is asked right before a destination becomes visible. JetStream cannot tell an owner from a stale one, so
-// the answer is ours: the lease is fresh on an unbroken connection, or nobody else has claimed the item since.
-func (c *claims) fence(ctx context.Context, h *held) error {
-	epoch := c.conn.Epoch()
-	c.mu.Lock()
-	fresh := h.epoch == epoch && time.Since(h.confirmed) < freshLease(c.conn)
-	c.mu.Unlock()
-	if fresh {
-		return nil
-	}
-	if err := h.delivery.Extend(ctx); err != nil {
-		return fmt.Errorf("%w: %w", errLeaseLost, err)
-	}
-	others, err := c.others(ctx, map[protocol.Ref]bool{h.Ref: true})
-	if err != nil {
-		return fmt.Errorf("%w: %w", errLeaseLost, err)
-	}
-	if slices.ContainsFunc(others[h.Ref], func(e earlierClaim) bool { return e.held.Fence > h.Fence }) {
-		return errLeaseLost
-	}
-	c.confirm(h, epoch, time.Now())
-	return nil
-}
-
-func (c *claims) confirm(h *held, epoch uint64, at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h.epoch, h.confirmed = epoch, at
 }
 
 // all returns what is held now.

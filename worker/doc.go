@@ -12,7 +12,7 @@
 //     by slots and buffers, whatever the size of files and batches.
 //   - An item's outcome is stored before its delivery is acknowledged.
 //   - A worker that lost an item to another does not make its destination visible, as far as a check right before
-//     the commit can tell (see the fence in claim.go). What remains is a pause of the process between that check and the
+//     the commit can tell (see lease.go). What remains is a pause of the process between that check and the
 //     commit, which is a rename or the last byte of an upload; for a sandbox the next owner also removes
 //     the hidden file first, so that the rename fails.
 //   - A panic in an item is that item's failure. An item whose workers die is tried three times, the
@@ -25,7 +25,8 @@
 //
 //	step                 exists                                 then
 //	fetched              delivery pending in JetStream          AckWait ends, another worker gets it; nothing is charged
-//	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged
+//	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged, unless
+//	                                                            the item waits to run alone
 //	bytes_moving         hidden temp file, or unfinished PUT    the next owner removes the temp; a PUT cut short is none
 //	temp_synced          hidden temp file, whole                as above
 //	bytes_complete       as above; a PUT lacks its last byte    as above

@@ -52,10 +52,7 @@ func (w *Worker) extendAll(work context.Context) {
 				}
 				return
 			}
-			// A confirmation over a new connection says nothing: the fence must ask the claims.
-			if epoch == h.delivery.Epoch {
-				w.claims.confirm(h, epoch, asked)
-			}
+			w.claims.extended(h, epoch, asked)
 		})
 	}
 	extending.Wait()

@@ -109,7 +109,7 @@ func (w *Worker) admit(ctx context.Context, d *broker.Delivery) *job {
 		w.giveBack(j, twice)
 		return nil
 	}
-	state, err := w.settled.look(ctx, &j.work, d.Repeated)
+	state, err := w.settled.look(ctx, &j.work, d.Repeated || len(j.work.Attempts) > 0)
 	switch {
 	case err != nil:
 		w.cfg.Logger.Warn("cannot look up an item; giving it back", "batch", j.work.Batch, "index", j.work.Index, "error", err)

@@ -44,7 +44,8 @@ func newSettled(bucket *broker.Bucket) *settled {
 	return &settled{bucket: bucket, pages: map[string]page{}, accepted: map[string]bool{}}
 }
 
-// look tells what is to be done with an item. repeated: it may have been delivered before.
+// look tells what is to be done with an item. repeated: it may have been delivered before, or is a retry, which a crash
+// between planning it and reporting leaves beside the old delivery.
 func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) (itemState, error) {
 	if work.Chunks > 1 {
 		state, err := s.acceptance(ctx, work)

@@ -50,7 +50,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 	w := &Worker{
 		cfg:      cfg,
 		conn:     conn,
-		claims:   newClaims(cfg.ID, claimBucket, conn),
+		claims:   newClaims(cfg.ID, claimBucket, batches, conn),
 		settled:  newSettled(batches),
 		reporter: newReporter(cfg.ID, conn),
 		copier:   &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit},

@@ -147,7 +147,7 @@ type result struct {
 // send makes the call in the background: the process that answers may die.
 func send(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch) *call {
 	t.Helper()
-	c := &call{key: t.Name(), batch: batch, answer: make(chan result, 1)}
+	c := &call{key: t.Name() + "." + batch[0].ID, batch: batch, answer: make(chan result, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	go func() { c.answer <- c.try(ctx, f) }()

@@ -80,11 +80,14 @@ func diesBefore(t *testing.T, f *mixtest.Fleet, worker *mixtest.Process, id stri
 // submit sends a batch without waiting for its end.
 func submit(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch) string {
 	t.Helper()
-	header := map[string]string{"Prefer": "respond-async", "Idempotency-Key": t.Name()}
+	header := map[string]string{"Prefer": "respond-async", "Idempotency-Key": t.Name() + "." + batch[0].ID}
 	var id string
 	if !mixtest.Until(10*time.Second, func() bool {
 		answer, err := f.API.Copy(t.Context(), f.Sandbox, header, batch.Files())
 		id = answer.Batch()
+		if err == nil && answer.Status/100 == 4 {
+			t.Fatalf("the batch was refused: %s", answer.Body)
+		}
 		return err == nil && answer.Status == 202
 	}) {
 		t.Fatal("the batch was not accepted")

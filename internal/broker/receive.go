@@ -25,6 +25,7 @@ type Intake struct {
 	look   *time.Ticker // finds what no wake told of: redeliveries, retries
 	marks  map[string]uint64
 	epoch  uint64
+	asked  time.Time // when the pull that is being answered was sent
 	poll   time.Duration
 	closed bool
 }
@@ -216,6 +217,7 @@ func (in *Intake) pull(ctx context.Context, q *queue, n int) ([]*Delivery, error
 		return nil, fmt.Errorf("pull from %s: %w", q.consumer, err)
 	}
 	msg := &nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + q.stream + "." + q.consumer, Reply: in.inbox.Subject, Data: req}
+	in.asked = time.Now()
 	if err := in.conn.nc.PublishMsg(msg); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", q.consumer, classify(err))
 	}
@@ -277,6 +279,7 @@ func (in *Intake) delivery(q *queue, msg *nats.Msg) (*Delivery, error) {
 		Sequence: meta.Sequence.Consumer,
 		Repeated: meta.NumDelivered > 1 || meta.Sequence.Stream <= in.marks[q.stream],
 		Epoch:    in.epoch,
+		Asked:    in.asked,
 		reply:    msg.Reply,
 		conn:     in.conn,
 	}, nil
@@ -330,6 +333,8 @@ type Delivery struct {
 	Sequence uint64 // of the delivery in its consumer
 	Repeated bool   // it may have been delivered before: to a worker that died, or before a restart of the server
 	Epoch    uint64 // [Conn.Epoch] when it was fetched
+	// Asked is when it was asked for: the server counts AckWait from then or later.
+	Asked time.Time
 
 	reply string
 	conn  *Conn

@@ -1,0 +1,44 @@
+package mixtest
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// JetStream connects to the NATS of a fleet of roles, to look behind the API and to put in its way what a broken network
+// would. The connection ends with the test.
+func (f *Fleet) JetStream(t testing.TB) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(f.NATS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// Records returns the values of a KV bucket by key.
+func (f *Fleet) Records(t testing.TB, bucket string) map[string][]byte {
+	t.Helper()
+	kv, err := f.JetStream(t).KeyValue(t.Context(), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := kv.ListKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := map[string][]byte{}
+	for key := range keys.Keys() {
+		if entry, err := kv.Get(t.Context(), key); err == nil {
+			records[key] = entry.Value()
+		}
+	}
+	return records
+}
