@@ -157,6 +157,9 @@ const listLimit = 1024
 // List returns the entries whose keys match a filter with NATS wildcards, at most 1024 and not in order. It is
 // for small buckets; a large one is walked with [Bucket.Watch].
 func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
+	if b.conn.replicas > 1 {
+		return b.listByWatch(ctx, filter)
+	}
 	req, err := json.Marshal(map[string]any{"multi_last": []string{b.subject(filter)}, "batch": listLimit})
 	if err != nil {
 		return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, err)
@@ -174,6 +177,26 @@ func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
 		return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, classify(err))
 	}
 	return b.collect(ctx, sub, filter)
+}
+
+// listByWatch asks the leader: on a cluster the request above may be answered by a replica that is behind.
+func (b *Bucket) listByWatch(ctx context.Context, filter string) ([]Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	present, err := b.Watch(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for w := range present {
+		if w.Current {
+			return entries, nil
+		}
+		if !w.Deleted {
+			entries = append(entries, w.Entry)
+		}
+	}
+	return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, ErrUnavailable)
 }
 
 func (b *Bucket) collect(ctx context.Context, sub *nats.Subscription, filter string) ([]Entry, error) {

@@ -98,7 +98,7 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas:           c.replicas,
 			Discard:            jetstream.DiscardNew,
 			MaxMsgs:            maxQueued,
-			AllowDirect:        true,
+			AllowDirect:        c.replicas == 1, // a replica may answer with what it has not heard of yet
 			AllowAtomicPublish: true,
 		})
 	}
@@ -108,7 +108,7 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Subjects:          []string{protocol.RetryAt + ">", protocol.RetryDue + ">"},
 			Storage:           jetstream.FileStorage,
 			Replicas:          c.replicas,
-			AllowDirect:       true,
+			AllowDirect:       c.replicas == 1,
 			AllowMsgSchedules: true,
 		},
 		jetstream.StreamConfig{

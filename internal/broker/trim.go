@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,28 +23,47 @@ func (c *Conn) Floors(ctx context.Context) (Floors, error) {
 		}
 		last := stream.CachedInfo().State.LastSeq
 		consumers := stream.ListConsumers(ctx)
-		floor, found := last, false
-		for info := range consumers.Info() {
-			found = true
-			floor = min(floor, consumed(info, last))
+		var infos []*jetstream.ConsumerInfo
+		for info := range consumers.Info() { // to its end: the listing leaks otherwise
+			infos = append(infos, info)
 		}
 		if err := consumers.Err(); err != nil {
 			return nil, fmt.Errorf("list the consumers of %s: %w", name, classify(err))
 		}
-		if found {
+		floor := last
+		for _, info := range infos {
+			done, err := consumed(ctx, stream, info, last)
+			if err != nil {
+				return nil, err
+			}
+			floor = min(floor, done)
+		}
+		if len(infos) > 0 {
 			floors[name] = floor
 		}
 	}
 	return floors, nil
 }
 
-// consumed is the sequence up to which a consumer needs no message any more. One with nothing pending and nothing
-// unacknowledged has consumed all there was, however far away its own last message lies.
-func consumed(info *jetstream.ConsumerInfo, last uint64) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return last
+// consumed is the sequence up to which a consumer needs no message any more. For one with nothing unacknowledged that is
+// the message before the next one that it has to get, however far away its own last one lies. The stream itself is asked
+// for that: a pending count that is wrong for once must not cost anybody an item.
+func consumed(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, last uint64) (uint64, error) {
+	if info.NumAckPending > 0 {
+		return info.AckFloor.Stream, nil
 	}
-	return info.AckFloor.Stream
+	filter := info.Config.FilterSubject
+	if filter == "" {
+		filter = ">"
+	}
+	next, err := stream.GetMsg(ctx, info.Delivered.Stream+1, jetstream.WithGetMsgSubject(filter))
+	if err = classify(err); errors.Is(err, ErrNotFound) {
+		return last, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for the next message of %s: %w", info.Name, err)
+	}
+	return min(last, next.Sequence-1), nil
 }
 
 // Trim removes what lies at or below the floors. It is one cheap operation a stream, in place of a synced
