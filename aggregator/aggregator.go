@@ -21,6 +21,9 @@ type Config struct {
 	// TrimEvery is how often the queue is trimmed, TrimAfter how old an acknowledgement must be for it. 0: 15 s and
 	// a minute.
 	TrimEvery, TrimAfter time.Duration
+	// TrimLeast is how many messages of a stream must have become useless before it is trimmed; fewer are trimmed every
+	// 15 minutes. 0: 10,000.
+	TrimLeast uint64
 	// AbandonAfter is how long an acceptance may stay pending before it counts as left behind. 0: 10 min.
 	AbandonAfter time.Duration
 	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
@@ -39,6 +42,9 @@ func (c *Config) defaults() {
 	set(&c.TrimAfter, time.Minute)
 	set(&c.AbandonAfter, 10*time.Minute)
 	set(&c.SweepEvery, 30*time.Second)
+	if c.TrimLeast == 0 {
+		c.TrimLeast = 10_000
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

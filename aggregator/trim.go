@@ -8,9 +8,16 @@ import (
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 )
 
+// trimAnyway is how long a few messages may lie before they are trimmed, too.
+const trimAnyway = 15 * time.Minute
+
 // trim removes from the queue what was acknowledged a while ago. A Limits stream makes acknowledging
 // cheap; this is its other half: one purge up to a floor, in place of a synced deletion an item. The
 // delay keeps the guard messages of young batches, and lets every outcome reach its receipt first.
+//
+// It is done seldom, when it is worth it: a purge makes the server forget which items were handed back and wait for
+// redelivery (nats-server v2.15.2, consumer.purge keeps only what lies above the next sequence), so that those come only
+// when their AckWait is over.
 func (a *Aggregator) trim(ctx context.Context) {
 	tick := time.NewTicker(a.cfg.TrimEvery)
 	defer tick.Stop()
@@ -19,6 +26,7 @@ func (a *Aggregator) trim(ctx context.Context) {
 		floors broker.Floors
 	}
 	var marks []mark
+	trimmed := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,7 +48,12 @@ func (a *Aggregator) trim(ctx context.Context) {
 		if due < 0 {
 			continue
 		}
-		if err := a.conn.Trim(ctx, marks[due].floors); err != nil {
+		least := a.cfg.TrimLeast
+		if time.Since(trimmed) > trimAnyway {
+			least = 1
+			trimmed = time.Now()
+		}
+		if err := a.conn.Trim(ctx, marks[due].floors, least); err != nil {
 			a.warn(ctx, "trim the queue", err)
 			continue
 		}

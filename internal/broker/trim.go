@@ -66,9 +66,9 @@ func consumed(ctx context.Context, stream jetstream.Stream, info *jetstream.Cons
 	return min(last, next.Sequence-1), nil
 }
 
-// Trim removes what lies at or below the floors. It is one cheap operation a stream, in place of a synced
-// deletion an item.
-func (c *Conn) Trim(ctx context.Context, floors Floors) error {
+// Trim removes what lies at or below the floors, from streams where that is least messages or more. It is one cheap
+// operation a stream, in place of a synced deletion an item.
+func (c *Conn) Trim(ctx context.Context, floors Floors, least uint64) error {
 	for name, floor := range floors {
 		if floor == 0 {
 			continue
@@ -77,7 +77,7 @@ func (c *Conn) Trim(ctx context.Context, floors Floors) error {
 		if err != nil {
 			return fmt.Errorf("trim stream %s: %w", name, classify(err))
 		}
-		if stream.CachedInfo().State.FirstSeq > floor {
+		if first := stream.CachedInfo().State.FirstSeq; floor < first || floor-first+1 < least {
 			continue
 		}
 		opts := []jetstream.StreamPurgeOpt{jetstream.WithPurgeSequence(floor + 1)}
