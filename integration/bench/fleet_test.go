@@ -38,12 +38,13 @@ type fleet struct {
 	source  *source
 }
 
-// startFleet starts "copyfleet up" in a new directory and waits for its ready line. COPYFLEET_UNDER, if set, is a command
-// to start it under: strace or perf with their flags.
+// tracer is the command to run "up" under, from COPYFLEET_UNDER: strace or perf, with their flags.
+func tracer() []string { return strings.Fields(os.Getenv("COPYFLEET_UNDER")) }
+
+// startFleet starts "copyfleet up" in a new directory and waits for its ready line.
 func startFleet(b *testing.B, src *source, flags ...string) *fleet {
 	b.Helper()
-	args := strings.Fields(os.Getenv("COPYFLEET_UNDER"))
-	args = append(args, program(b, "COPYFLEET_BIN", "make build"), "up", "--json", "--log-level", "WARN", "--data", b.TempDir(),
+	args := append(tracer(), program(b, "COPYFLEET_BIN", "make build"), "up", "--json", "--log-level", "WARN", "--data", b.TempDir(),
 		"--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--slots", fmt.Sprint(concurrency),
 		"--s3-access-key", accessKey, "--s3-secret-key", secretKey)
 	cmd := exec.Command(args[0], append(args[1:], flags...)...)

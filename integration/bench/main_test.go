@@ -11,7 +11,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	stopOnSignal()
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+}
 
 const (
 	startLimit = 30 * time.Second // of a process

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,23 @@ import (
 	"testing"
 	"time"
 )
+
+// running are the processes to stop if we are told to end: they are in groups of their own and hear nothing of it.
+var running sync.Map // *process → nothing
+
+// stopOnSignal leaves no process behind when somebody interrupts a run.
+func stopOnSignal() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		running.Range(func(p, _ any) bool {
+			_ = syscall.Kill(-p.(*process).cmd.Process.Pid, syscall.SIGTERM)
+			return true
+		})
+		os.Exit(1)
+	}()
+}
 
 // process is a running child with what it said on standard error.
 type process struct {
@@ -55,7 +73,9 @@ func start(b *testing.B, cmd *exec.Cmd) *process {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
+	running.Store(p, nil)
 	b.Cleanup(func() {
+		running.Delete(p)
 		if err := p.stop(); err != nil {
 			b.Errorf("%s did not stop in order: %v\n%s", cmd.Path, err, p.log)
 		}

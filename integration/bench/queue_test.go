@@ -41,7 +41,7 @@ func startQueue(b *testing.B) *queue {
 		b.Fatal(err)
 	}
 	b.Cleanup(plain.Close)
-	js, err := jetstream.New(plain)
+	js, err := jetstream.New(plain, jetstream.WithPublishAsyncMaxPending(fillPending))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -78,7 +78,10 @@ func BenchmarkAcknowledge(b *testing.B) {
 	}
 }
 
-const ackStream = "BENCH"
+const (
+	ackStream   = "BENCH"
+	fillPending = 10_000 // messages on their way while the stream is filled
+)
 
 // filled makes the stream anew, with a consumer and messages.
 func (q *queue) filled(b *testing.B, retention jetstream.RetentionPolicy, messages int) jetstream.Consumer {
