@@ -42,6 +42,8 @@ type Copy struct {
 	Content []byte
 	// Fails is the class of the failure that the item must end with; "": it must succeed.
 	Fails protocol.Class
+	// MayFail is the class of a failure that the item may end with instead of succeeding; "": none.
+	MayFail protocol.Class
 }
 
 // Batch is a list of copies.
@@ -77,6 +79,18 @@ func (w *World) Mixed(t testing.TB, name string, n int) Batch {
 		case 4:
 			c.Src, c.Dest = w.fromHTTP(path, c.Content), w.ToPut("/up"+path)
 		}
+		batch[i] = c
+	}
+	return batch
+}
+
+// Small makes a batch of n little files from HTTP to the sandbox.
+func (w *World) Small(name string, n int) Batch {
+	batch := make(Batch, n)
+	for i := range batch {
+		c := Copy{ID: fmt.Sprintf("%s-%d", name, i), Content: fmt.Appendf(nil, "item %d of %s", i, name)}
+		path := fmt.Sprintf("/%s/%d.txt", name, i)
+		c.Src, c.Dest = w.fromHTTP(path, c.Content), ToSandbox("/out"+path)
 		batch[i] = c
 	}
 	return batch

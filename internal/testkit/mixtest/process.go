@@ -83,6 +83,16 @@ func (p *Process) finish(t testing.TB) {
 // Ended is closed when the process is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
+// Over reports whether the process is gone.
+func (p *Process) Over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Log is what the process has written so far.
 func (p *Process) Log() string { return p.log.String() }
 
