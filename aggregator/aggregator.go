@@ -100,6 +100,10 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		if len(a.unsaved) > 0 {
 			flush = timer.C
 		}
+		bundles := reader.Bundles()
+		if len(a.reports) >= maxUnsaved {
+			bundles = nil // they wait in the stream, not in memory, until KV takes commits again
+		}
 		select {
 		case <-ctx.Done():
 			a.lastFlush(ctx)
@@ -108,7 +112,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 			if !a.flush(ctx) {
 				timer.Reset(commitRetry)
 			}
-		case bundle := <-reader.Bundles():
+		case bundle := <-bundles:
 			if len(a.unsaved) == 0 {
 				timer.Reset(a.cfg.Interval)
 			}
@@ -123,8 +127,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 const (
 	shutdownCommit = 5 * time.Second
 	commitRetry    = 500 * time.Millisecond
-	maxUnsaved     = 8192 // reports
-	maxRaces       = 20   // lost in a row before the commit is put off
+	maxUnsaved     = 8192        // reports
+	maxRaces       = 20          // lost in a row before the commit is put off
+	unreadable     = time.Minute // until a bundle that this build cannot read is looked at again
 )
 
 // lastFlush commits what a shutdown found unsaved. What it cannot commit is delivered to the next aggregator.
@@ -137,13 +142,16 @@ func (a *Aggregator) lastFlush(ctx context.Context) {
 // take folds a bundle, and commits at once the batches that it ended.
 func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 	failpoint.Hit(failpoint.BundleDelivered)
-	a.unsaved = append(a.unsaved, bundle)
 	var b protocol.ReportBundle
-	if err := json.Unmarshal(bundle.Data, &b); err != nil {
-		// It was written by us, so this is a broken disk or a bug; its items will be delivered and reported again.
-		a.cfg.Logger.Error("dropping a message that is no bundle of reports", "bytes", len(bundle.Data), "error", err)
+	if err := json.Unmarshal(bundle.Data, &b); err != nil || b.Version > protocol.ReportVersion {
+		// Its items are acknowledged: these outcomes stand nowhere else. A newer build may be able to read them.
+		a.cfg.Logger.Error("leaving a message that this build cannot read in the report stream", "bytes", len(bundle.Data), "version", b.Version, "error", err)
+		if err := bundle.Later(unreadable); err != nil {
+			a.cfg.Logger.Warn("it was not put off and comes again after its AckWait", "error", err)
+		}
 		return
 	}
+	a.unsaved = append(a.unsaved, bundle)
 	a.reports = append(a.reports, b.Reports...)
 	ended := map[batchKey]*book{}
 	for i := range b.Reports {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -22,6 +23,9 @@ type Pipeline struct {
 	sealer  *protocol.Sealer
 	room    func() error
 	log     *slog.Logger
+
+	mu    sync.Mutex
+	pools map[string]bool // whose consumers this process has seen to
 }
 
 // NewPipeline opens the queue. The sealer must have the same key as the workers'. room says why nothing may be accepted
@@ -38,7 +42,7 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 	if err != nil {
 		return nil, fmt.Errorf("producer: %w", err)
 	}
-	return &Pipeline{conn: conn, batches: batches, claims: claims, sealer: sealer, room: room, log: log}, nil
+	return &Pipeline{conn: conn, batches: batches, claims: claims, sealer: sealer, room: room, log: log, pools: map[string]bool{}}, nil
 }
 
 // errKeyReused says that an idempotency key came with another request than the first time.
@@ -62,6 +66,9 @@ type order struct {
 func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, error) {
 	if err := p.room(); err != nil {
 		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
+	}
+	if err := p.ensurePool(ctx, o.pool); err != nil {
+		return protocol.Acceptance{}, err
 	}
 	record, revision, err := p.open(ctx, &o)
 	if err != nil {
@@ -92,6 +99,24 @@ func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, er
 	failpoint.Hit(failpoint.AcceptanceComplete)
 	p.wake(&o)
 	return record, nil
+}
+
+// ensurePool sees to it that somebody waits for the items of a pool before any is published, also if no worker of the pool
+// has ever run.
+func (p *Pipeline) ensurePool(ctx context.Context, pool string) error {
+	p.mu.Lock()
+	known := p.pools[pool]
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := p.conn.EnsurePool(ctx, pool); err != nil {
+		return fmt.Errorf("accept a batch for pool %s: %w", pool, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pools[pool] = true
+	return nil
 }
 
 // open creates the accept record or finds that of an earlier try.

@@ -36,16 +36,31 @@ const (
 	defaultSpoolLimit = 5 << 30
 )
 
+// ConfigError says which field of a [Config] breaks which rule.
+type ConfigError struct {
+	Field string
+	Rule  string
+	Value any
+}
+
+// Error implements error.
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("worker config: %s is %v, must be %s", e.Field, e.Value, e.Rule)
+}
+
 // validate fills in the defaults.
 func (c *Config) validate() error {
 	if c.ID == "" {
-		return fmt.Errorf("worker: ID %q: must not be empty", c.ID)
+		return &ConfigError{"ID", "set", c.ID}
 	}
 	if c.Slots < 0 || c.Slots > maxSlots {
-		return fmt.Errorf("worker: Slots %d: must be 0 (default %d) to %d", c.Slots, DefaultSlots, maxSlots)
+		return &ConfigError{"Slots", fmt.Sprintf("1 to %d, or 0 for %d", maxSlots, DefaultSlots), c.Slots}
 	}
-	if c.Drain < 0 || c.MaxHold < 0 || c.SpoolLimit < 0 {
-		return fmt.Errorf("worker: Drain %s, MaxHold %s, SpoolLimit %d: must not be negative", c.Drain, c.MaxHold, c.SpoolLimit)
+	if c.Drain < 0 || c.MaxHold < 0 {
+		return &ConfigError{"Drain or MaxHold", "a positive time, or 0 for its default", min(c.Drain, c.MaxHold)}
+	}
+	if c.SpoolLimit < 0 {
+		return &ConfigError{"SpoolLimit", "a number of bytes, or 0 for its default", c.SpoolLimit}
 	}
 	c.Slots = orDefault(c.Slots, DefaultSlots)
 	c.Drain = orDefault(c.Drain, defaultDrain)

@@ -119,6 +119,7 @@ func (w *Worker) admit(ctx context.Context, d *broker.Delivery) *job {
 		w.ack(j)
 		return nil
 	case state == itemNotYet:
+		d.Rest() // the acceptance wakes the shard when it is complete
 		w.giveBack(j, notYet)
 		return nil
 	}

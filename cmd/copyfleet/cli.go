@@ -34,7 +34,7 @@ func (c *cli) logger(w io.Writer) *slog.Logger {
 
 // apiFlags are those of the API front, in up and api.
 type apiFlags struct {
-	Listen  string        `help:"Address of the API." default:"127.0.0.1:7400" env:"COPYFLEET_LISTEN" placeholder:"HOST:PORT"`
+	Listen  string        `help:"Address of the API." default:"127.0.0.1:7400" env:"COPYFLEET_LISTEN"`
 	Org     string        `help:"The default org." default:"ORG-dev" env:"COPYFLEET_ORG"`
 	APIKey  string        `help:"An admin key of the default org. up makes one on its first start and keeps it." name:"api-key" env:"COPYFLEET_API_KEY" placeholder:"KEY"`
 	MaxWait time.Duration `help:"How long a copy call waits for its end." default:"15m" env:"COPYFLEET_MAX_WAIT"`
@@ -52,8 +52,9 @@ type s3Flags struct {
 type workerFlags struct {
 	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. Default: the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
+	Pool          string         `help:"The pool whose items the worker runs: sandboxes are registered for a pool." default:"default" env:"COPYFLEET_POOL"`
 	FileSync      string         `help:"Whether a sandbox file, and in up an object of the embedded S3, is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
-	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR,…"`
+	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR"`
 	HeaderTimeout time.Duration  `help:"How long a peer may take to answer." default:"20s" env:"COPYFLEET_HEADER_TIMEOUT"`
 	IdleTimeout   time.Duration  `help:"How long a transfer may make no progress." default:"20s" env:"COPYFLEET_IDLE_TIMEOUT"`
 	Drain         time.Duration  `help:"How long running items may go on at a shutdown before they are handed back." default:"20s" env:"COPYFLEET_DRAIN"`
@@ -63,7 +64,7 @@ type workerFlags struct {
 // natsFlags name an external NATS.
 type natsFlags struct {
 	URL      string        `help:"URL of a NATS with JetStream." name:"nats-url" env:"COPYFLEET_NATS_URL" placeholder:"URL"`
-	Replicas int           `help:"Replicas of streams and buckets on a NATS cluster: 1, 3 or 5." name:"nats-replicas" default:"1" env:"COPYFLEET_NATS_REPLICAS"`
+	Replicas int           `help:"Replicas of streams and buckets on a NATS cluster: 1, 3 or 5. 0: as they are, and 1 for new ones." name:"nats-replicas" default:"0" env:"COPYFLEET_NATS_REPLICAS"`
 	AckWait  time.Duration `help:"How long an item stays with a worker that gives no sign of life, before another takes it over. The same for every role." default:"30s" env:"COPYFLEET_ACK_WAIT"`
 }
 

@@ -124,8 +124,11 @@ func (f workerFlags) start(
 		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout,
 		MaxIdlePerHost: idleConns(f.Slots), UserAgent: userAgent(),
 	})
-	w, err := worker.New(ctx, worker.Config{ID: processID(), Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log},
+	w, err := worker.New(ctx, worker.Config{ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log},
 		conn, worker.Drivers{Sandboxes: sandboxes, HTTP: client, Objects: objects}, sealer)
+	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {
+		return nil, errors.Join(exitWith(exitUsage, "%w", err), sandboxes.Close())
+	}
 	if err != nil {
 		return nil, errors.Join(err, sandboxes.Close())
 	}

@@ -57,7 +57,7 @@ type workerCmd struct {
 	natsFlags
 	sealFlags
 	S3          s3Flags `embed:""`
-	Data        string  `help:"Data directory, whose directory sandboxes is used without --sandboxes." default:"copyfleet-data" env:"COPYFLEET_DATA" placeholder:"DIR"`
+	Data        string  `help:"Data directory, whose directory sandboxes is used without --sandboxes." default:"copyfleet-data" env:"COPYFLEET_DATA"`
 	AutoBuckets bool    `help:"Make a missing bucket at its first use." env:"COPYFLEET_AUTO_BUCKETS"`
 }
 

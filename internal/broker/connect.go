@@ -22,7 +22,7 @@ type Config struct {
 	// AckWait is how long a delivery stays with a worker that gives no sign of life. It stands in the consumers, so that
 	// every role of a fleet must have the same. At least a second; 0: [DefaultAckWait].
 	AckWait time.Duration
-	// Replicas of every stream and bucket on a cluster: 1, 3 or 5. 0 means 1.
+	// Replicas of every stream and bucket on a cluster: 1, 3 or 5. 0 keeps what there is, and means 1 for a new fleet.
 	Replicas int
 }
 
@@ -46,7 +46,7 @@ const (
 
 // Connect connects to the server. It fails at once if the server does not answer.
 func Connect(cfg Config) (*Conn, error) {
-	c := &Conn{log: cfg.Logger, replicas: max(cfg.Replicas, 1), ackWait: cfg.AckWait, closed: make(chan struct{})}
+	c := &Conn{log: cfg.Logger, replicas: cfg.Replicas, ackWait: cfg.AckWait, closed: make(chan struct{})}
 	if c.ackWait == 0 {
 		c.ackWait = DefaultAckWait
 	}

@@ -100,3 +100,11 @@ func (b Bundle) Done() error {
 	}
 	return nil
 }
+
+// Later gives the bundle back for a while.
+func (b Bundle) Later(delay time.Duration) error {
+	if err := b.msg.NakWithDelay(delay); err != nil {
+		return fmt.Errorf("give reports back: %w", classify(err))
+	}
+	return nil
+}

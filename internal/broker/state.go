@@ -167,7 +167,8 @@ func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	inbox := b.conn.nc.NewRespInbox()
-	sub, err := b.conn.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, listLimit+1) // SubscribeSync would make one of half a MiB
+	sub, err := b.conn.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, classify(err))
 	}
@@ -176,7 +177,7 @@ func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
 	if err := b.conn.nc.PublishMsg(msg); err != nil {
 		return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, classify(err))
 	}
-	return b.collect(ctx, sub, filter)
+	return b.collect(ctx, answers, filter)
 }
 
 // listByWatch asks the leader: on a cluster the request above may be answered by a replica that is behind.
@@ -199,12 +200,17 @@ func (b *Bucket) listByWatch(ctx context.Context, filter string) ([]Entry, error
 	return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, ErrUnavailable)
 }
 
-func (b *Bucket) collect(ctx context.Context, sub *nats.Subscription, filter string) ([]Entry, error) {
+func (b *Bucket) collect(ctx context.Context, answers <-chan *nats.Msg, filter string) ([]Entry, error) {
 	var entries []Entry
 	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list %s in %s: %w", filter, b.name, classify(err))
+		var msg *nats.Msg
+		select {
+		case msg = <-answers:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list %s in %s: %w: %w", filter, b.name, ErrUnavailable, context.Cause(ctx))
+		}
+		if msg == nil {
+			return nil, fmt.Errorf("list %s in %s: %w: the connection was closed", filter, b.name, ErrUnavailable)
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "204", "404":

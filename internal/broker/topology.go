@@ -52,6 +52,9 @@ func shardConsumer(pool string, shard int) string {
 // Setup creates what is missing of the streams, buckets and the aggregator's consumer, and brings their
 // configuration up to date. Every role calls it at start; it is idempotent.
 func (c *Conn) Setup(ctx context.Context) error {
+	if err := c.settleReplicas(ctx); err != nil {
+		return err
+	}
 	for _, cfg := range c.streams() {
 		if _, err := c.js.CreateOrUpdateStream(ctx, cfg); err != nil {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, classify(err))
@@ -68,6 +71,24 @@ func (c *Conn) Setup(ctx context.Context) error {
 		return fmt.Errorf("set up consumer %s: %w", reportConsumer, classify(err))
 	}
 	return c.EnsurePool(ctx, protocol.DefaultPool)
+}
+
+// settleReplicas finds out how many replicas a fleet has that names none: one role that was not told must not take
+// them away.
+func (c *Conn) settleReplicas(ctx context.Context) error {
+	if c.replicas > 0 {
+		return nil
+	}
+	stream, err := c.js.Stream(ctx, reportStream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		c.replicas = 1
+	case err != nil:
+		return fmt.Errorf("look at stream %s: %w", reportStream, classify(err))
+	default:
+		c.replicas = stream.CachedInfo().Config.Replicas
+	}
+	return nil
 }
 
 // EnsurePool creates the consumers of a pool. Nothing may be published for a pool before: what no consumer

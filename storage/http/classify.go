@@ -128,7 +128,7 @@ func presentable(err error) error {
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return &net.DNSError{
-			Err: dns.Err, Name: dns.Name, Server: dns.Server,
+			Err: dns.Err, Name: dns.Name, // not the server that was asked: it is ours
 			IsTimeout: dns.IsTimeout, IsTemporary: dns.IsTemporary, IsNotFound: dns.IsNotFound,
 		}
 	}
