@@ -54,7 +54,8 @@ func (s *Server) Watch(ctx context.Context, least uint64) {
 		}
 		tried = time.Now()
 		if free, err := s.Free(); err != nil || free < least {
-			s.cfg.Logger.Error("the embedded NATS server cannot write; it starts again when there is space", "free_bytes", free, "needed_bytes", least, "error", err)
+			s.cfg.Logger.Error("the embedded NATS server cannot write; it starts again when there is space",
+				"free_bytes", free, "needed_bytes", least, "error", err)
 			continue
 		}
 		s.Close()
