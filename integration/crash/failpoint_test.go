@@ -119,9 +119,27 @@ func killAt(t *testing.T, f *mixtest.Fleet, role, plan string, batch mixtest.Bat
 	process := f.Start(t, role)
 	id := call.finish(t, f)
 	receipts := f.Check(t, id, batch, settles)
+	if role == "api" {
+		ranOnce(t, f, batch)
+	}
 	seen := stop()
 	t.Logf("%d items, 1 fault (%s killed at %s), 0 lost; %d attempts, %d files seen, each whole", len(receipts), role, plan, attempts(receipts), seen)
 	return process
+}
+
+// ranOnce checks that no copy of a batch whose workers lived was made twice: the one that fails at first was asked for twice.
+func ranOnce(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch) {
+	t.Helper()
+	asked, want := 0, 1
+	for _, c := range batch {
+		if url, ok := c.Src["url"].(string); ok {
+			asked += f.Asked(strings.TrimPrefix(url, f.URL))
+			want++
+		}
+	}
+	if asked != want {
+		t.Errorf("the sources were asked %d times, must be %d: something ran twice", asked, want)
+	}
 }
 
 func attempts(receipts []protocol.Receipt) int {

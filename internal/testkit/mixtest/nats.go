@@ -1,10 +1,13 @@
 package mixtest
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // JetStream connects to the NATS of a fleet of roles, to look behind the API and to put in its way what a broken network
@@ -21,6 +24,14 @@ func (f *Fleet) JetStream(t testing.TB) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// NATSDir is where the nats-server of a fleet of roles keeps its data.
+func (f *Fleet) NATSDir() string { return f.natsDir }
+
+// Consumer is the name of the consumer that delivers the org's items, in each lane.
+func (f *Fleet) Consumer() string {
+	return protocol.DefaultPool + "-" + strconv.Itoa(protocol.ShardOf(protocol.OrgID(f.API.Org)))
 }
 
 // Records returns the values of a KV bucket by key.
