@@ -3,8 +3,6 @@ package mixtest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -126,22 +124,4 @@ func (f *Fleet) grant(t testing.TB) {
 	if err != nil || answer.Status/100 != 2 {
 		t.Fatalf("grant %s: status %d, %v: %s", f.Bucket, answer.Status, err, answer.Body)
 	}
-}
-
-// Below the range from which systems take the ports of outgoing connections: a port there stays free while its
-// process is down.
-const firstPort, ports = 20_000, 12_000
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 50 {
-		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports))
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
-		if err == nil {
-			_ = l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
