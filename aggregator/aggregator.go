@@ -61,6 +61,7 @@ type Aggregator struct {
 	// Owned by the loop.
 	unsaved []broker.Bundle   // folded, not yet all committed
 	reports []protocol.Report // of those bundles, to fold again after a lost race
+	taken   map[uint64]bool   // their sequences
 }
 
 // New prepares an aggregator.
@@ -74,7 +75,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
-	return &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket)}, nil
+	return &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket), taken: map[uint64]bool{}}, nil
 }
 
 // Run folds until ctx ends, commits what it holds, and returns nil.
@@ -151,6 +152,10 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 		}
 		return
 	}
+	if a.taken[bundle.Sequence] {
+		return // delivered again while its commit is being waited for
+	}
+	a.taken[bundle.Sequence] = true
 	a.unsaved = append(a.unsaved, bundle)
 	a.reports = append(a.reports, b.Reports...)
 	ended := map[batchKey]*book{}
@@ -240,6 +245,7 @@ func (a *Aggregator) acknowledge() {
 	failpoint.Hit(failpoint.BundlesDone)
 	clear(a.unsaved)
 	clear(a.reports)
+	clear(a.taken)
 	a.unsaved, a.reports = a.unsaved[:0], a.reports[:0]
 	a.ledger.shrink()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -346,4 +347,32 @@ func TestAbandonedAcceptance(t *testing.T) {
 		})
 		stop()
 	}
+}
+
+// TestPageThatIsTooLargeHoldsUpNobody reports failures whose texts no broker would take in one message. Workers do not
+// make such; an older one might.
+func TestPageThatIsTooLargeHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	defer b.run(aggregator.Config{})()
+	const total = 40
+	large := protocol.NewBatchID()
+	text := strings.Repeat("x", 150<<10)
+	for i := range total {
+		r := report(large, i, total)
+		r.Receipt.State, r.Receipt.Bytes = protocol.ItemFailed, 0
+		r.Receipt.Failure = &protocol.Failure{Class: protocol.NotFound, Code: "x", Message: text, Cause: text}
+		b.publish(r)
+	}
+	small := protocol.NewBatchID()
+	b.publish(report(small, 0, 1))
+	b.final(small)
+	if s := b.final(large); s.Tally.Failed != total {
+		t.Errorf("tally %+v", s.Tally)
+	}
+	b.eventually(func() bool {
+		floors, err := b.conn.Floors(b.Context())
+		last, lastErr := b.conn.LastReport(b.Context())
+		return err == nil && lastErr == nil && floors.Folded(last)
+	})
 }

@@ -168,7 +168,7 @@ func (b *book) unit(key batchKey) (unit, error) {
 			if !s.changed {
 				continue
 			}
-			value, err := json.Marshal(protocol.Page{Version: protocol.SummaryVersion, First: number * protocol.PageSize, Receipts: s.receipts})
+			value, err := protocol.Encode(protocol.Page{Version: protocol.SummaryVersion, First: number * protocol.PageSize, Receipts: s.receipts})
 			if err != nil {
 				return u, fmt.Errorf("encode page %d of %s: %w", number, key.batch, err)
 			}
@@ -176,12 +176,31 @@ func (b *book) unit(key batchKey) (unit, error) {
 			u.changes = append(u.changes, broker.Change{Key: protocol.PageKey(key.org, key.batch, number), Value: value, Revision: s.revision})
 		}
 	}
-	value, err := json.Marshal(summary)
+	value, err := protocol.Encode(summary)
 	if err != nil {
 		return u, fmt.Errorf("encode the summary of %s: %w", key.batch, err)
 	}
 	u.changes = append(u.changes, broker.Change{Key: protocol.SummaryKey(key.org, key.batch), Value: value, Revision: b.revision})
 	return u, nil
+}
+
+// shrink drops what a receipt can do without. It is for a page that is too large to be stored, which must hold up nobody
+// else's outcomes.
+func (u *unit) shrink() (unit, error) {
+	for _, s := range u.sheets {
+		for i := range s.receipts {
+			r := &s.receipts[i]
+			if r.Failure != nil {
+				short := r.Failure.Brief()
+				r.Failure = &short
+			}
+			for a := range r.Attempts {
+				r.Attempts[a].Failure = nil
+			}
+		}
+		s.changed = true
+	}
+	return u.book.unit(u.key)
 }
 
 // committed notes the revisions that a commit gave.

@@ -73,6 +73,9 @@ func storeTogether(ctx context.Context, bucket *broker.Bucket, units []unit) ([]
 		}
 		return storeEach(ctx, bucket, units) // one of them lost; the others need not
 	}
+	if errors.Is(err, broker.ErrTooLarge) {
+		return storeEach(ctx, bucket, units) // one of them is; the others must not wait for it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("commit %d batches: %w", len(units), err)
 	}
@@ -90,6 +93,12 @@ func storeEach(ctx context.Context, bucket *broker.Bucket, units []unit) ([]unit
 	for i := range units {
 		storing.Go(func() error {
 			revisions, err := bucket.Commit(ctx, units[i].changes)
+			if errors.Is(err, broker.ErrTooLarge) {
+				if units[i], err = units[i].shrink(); err != nil {
+					return err
+				}
+				revisions, err = bucket.Commit(ctx, units[i].changes)
+			}
 			if errors.Is(err, broker.ErrConflict) {
 				lost[i] = true
 				return nil

@@ -19,7 +19,7 @@ const (
 // sweep finds what crashes left: acceptances that nobody completes, and the claims of dead workers whose
 // items have all ended.
 func (a *Aggregator) sweep(ctx context.Context) {
-	pending := map[string]broker.Entry{} // by key: acceptances that are not complete
+	pending := map[string]time.Time{} // by key: when acceptances that are not complete were created
 	for ctx.Err() == nil {
 		watching, cancel := context.WithCancel(ctx)
 		records, err := a.bucket.Watch(watching, "*.*.accept")
@@ -33,7 +33,7 @@ func (a *Aggregator) sweep(ctx context.Context) {
 	}
 }
 
-func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]broker.Entry) {
+func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]time.Time) {
 	tick := time.NewTicker(a.cfg.SweepEvery)
 	defer tick.Stop()
 	for {
@@ -46,8 +46,11 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 			}
 			note(pending, w)
 		case <-tick.C:
-			for key, entry := range pending {
-				settled, err := a.settleAcceptance(ctx, entry)
+			for key, created := range pending {
+				if time.Since(created) < a.cfg.AbandonAfter {
+					continue
+				}
+				settled, err := a.settleAcceptance(ctx, key)
 				if err != nil {
 					a.warn(ctx, "settle an acceptance", err)
 					continue
@@ -63,7 +66,7 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 	}
 }
 
-func note(pending map[string]broker.Entry, w broker.Watched) {
+func note(pending map[string]time.Time, w broker.Watched) {
 	if w.Current {
 		return
 	}
@@ -72,17 +75,24 @@ func note(pending map[string]broker.Entry, w broker.Watched) {
 		delete(pending, w.Entry.Key)
 		return
 	}
-	pending[w.Entry.Key] = w.Entry
+	pending[w.Entry.Key] = record.Created // not the record: there may be many
 }
 
 // settleAcceptance looks after one pending acceptance and reports whether it needs no more looking after.
-func (a *Aggregator) settleAcceptance(ctx context.Context, entry broker.Entry) (bool, error) {
+func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, error) {
+	entry, err := a.bucket.Get(ctx, key)
+	if errors.Is(err, broker.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", key, err)
+	}
 	var record protocol.Acceptance
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
-		return true, fmt.Errorf("read %s: %w", entry.Key, err)
+		return true, fmt.Errorf("read %s: %w", key, err)
 	}
-	if time.Since(record.Created) < a.cfg.AbandonAfter {
-		return false, nil
+	if record.State != protocol.AcceptPending || time.Since(record.Created) < a.cfg.AbandonAfter {
+		return record.State != protocol.AcceptPending, nil
 	}
 	if record.Chunks == 1 {
 		whole, err := a.singleChunkPublished(ctx, &record)
@@ -91,11 +101,11 @@ func (a *Aggregator) settleAcceptance(ctx context.Context, entry broker.Entry) (
 		}
 	}
 	record.State = protocol.AcceptAbandoned
-	value, err := json.Marshal(record)
+	value, err := protocol.Encode(record)
 	if err != nil {
 		return false, fmt.Errorf("abandon %s: %w", record.Batch, err)
 	}
-	_, err = a.bucket.Update(ctx, broker.Change{Key: entry.Key, Value: value, Revision: entry.Revision})
+	_, err = a.bucket.Update(ctx, broker.Change{Key: key, Value: value, Revision: entry.Revision})
 	if errors.Is(err, broker.ErrConflict) {
 		return true, nil // somebody was at it after all; the watch tells what it is now
 	}
@@ -114,11 +124,16 @@ func (a *Aggregator) singleChunkPublished(ctx context.Context, record *protocol.
 	if !errors.Is(err, broker.ErrNotFound) {
 		return false, fmt.Errorf("look for the summary of %s: %w", record.Batch, err)
 	}
-	published, err := a.conn.Published(ctx, record.Lane, record.Guard(0))
-	if err != nil {
-		return false, fmt.Errorf("look for the items of %s: %w", record.Batch, err)
+	for _, subject := range []string{record.Guard(0), record.Subject()} {
+		published, err := a.conn.Published(ctx, record.Lane, subject)
+		if err != nil {
+			return false, fmt.Errorf("look for the items of %s: %w", record.Batch, err)
+		}
+		if published {
+			return true, nil
+		}
 	}
-	return published, nil
+	return false, nil
 }
 
 // sweepClaims removes the claims of dead workers once each item in them has its outcome. Until then they are
@@ -141,7 +156,7 @@ func (a *Aggregator) sweepClaims(ctx context.Context) error {
 			return err
 		}
 		if over {
-			if err := a.claims.Delete(ctx, e.Key); err != nil {
+			if err := a.claims.Drop(ctx, e.Key); err != nil {
 				return fmt.Errorf("remove claim %s: %w", e.Key, err)
 			}
 		}

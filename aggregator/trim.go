@@ -24,6 +24,7 @@ func (a *Aggregator) trim(ctx context.Context) {
 	type mark struct {
 		at     time.Time
 		floors broker.Floors
+		last   uint64 // the newest bundle of reports then: what was acknowledged by then is in it or before it
 	}
 	var marks []mark
 	trimmed := time.Now()
@@ -38,10 +39,15 @@ func (a *Aggregator) trim(ctx context.Context) {
 			a.warn(ctx, "read acknowledgement floors", err)
 			continue
 		}
-		marks = append(marks, mark{time.Now(), floors})
+		last, err := a.conn.LastReport(ctx)
+		if err != nil {
+			a.warn(ctx, "read the end of the report stream", err)
+			continue
+		}
+		marks = append(marks, mark{time.Now(), floors, last})
 		due := -1
 		for i, m := range marks {
-			if time.Since(m.at) >= a.cfg.TrimAfter {
+			if time.Since(m.at) >= a.cfg.TrimAfter && floors.Folded(m.last) {
 				due = i
 			}
 		}

@@ -135,20 +135,29 @@ func (p *Pipeline) open(ctx context.Context, o *order) (protocol.Acceptance, uin
 		Created: time.Now().UTC(),
 		IDs:     ids(o.items),
 	}
-	value, err := json.Marshal(record)
+	value, err := protocol.Encode(record)
 	if err != nil {
 		return record, 0, fmt.Errorf("accept a batch: %w", err)
 	}
 	key := protocol.AcceptKey(o.org, record.Batch)
 	revision, err := p.batches.Create(ctx, key, value)
 	if errors.Is(err, broker.ErrExists) {
-		return p.reopen(ctx, key, record)
+		for range reopenTries {
+			var found protocol.Acceptance
+			found, revision, err = p.reopen(ctx, key, record)
+			if !errors.Is(err, broker.ErrConflict) {
+				return found, revision, err
+			}
+		}
 	}
 	if err != nil {
 		return record, 0, fmt.Errorf("accept a batch: %w", err)
 	}
 	return record, revision, nil
 }
+
+// reopenTries is how often a record is read again that another call changed meanwhile.
+const reopenTries = 3
 
 // reopen continues an acceptance that an earlier try began.
 func (p *Pipeline) reopen(ctx context.Context, key string, fresh protocol.Acceptance) (protocol.Acceptance, uint64, error) {
@@ -187,7 +196,7 @@ func (p *Pipeline) complete(ctx context.Context, record protocol.Acceptance, rev
 }
 
 func (p *Pipeline) rewrite(ctx context.Context, record *protocol.Acceptance, revision uint64) (uint64, error) {
-	value, err := json.Marshal(record)
+	value, err := protocol.Encode(record)
 	if err != nil {
 		return 0, fmt.Errorf("accept batch %s: %w", record.Batch, err)
 	}

@@ -164,6 +164,9 @@ func (s *Server) itemsFrom(ctx context.Context, record *protocol.Acceptance, que
 	at := query.from
 	for end := min(record.Total, query.from+scanned); at < end && len(page.Items) < query.limit; {
 		n := min(query.limit, end-at)
+		if query.state != "" { // by whole pages, however few of their items are wanted
+			n = min((protocol.PageOf(at)+1)*protocol.PageSize, end) - at
+		}
 		receipts, err := s.pipeline.receipts(ctx, record, &summary, at, n)
 		if err != nil {
 			return page, err

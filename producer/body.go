@@ -53,6 +53,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		return nil, p
 	}
 	if r.ContentLength > limit {
+		drain(r)
 		return nil, tooLarge(limit)
 	}
 	b := &body{budget: s.budget}
@@ -77,8 +78,20 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		}
 		if err != nil {
 			b.Release()
+			drain(r)
 			return nil, readProblem(err, limit)
 		}
+	}
+}
+
+// maxDrain is how much of a body that is refused is still read, in bytes.
+const maxDrain = 64 << 20
+
+// drain reads on for a while: many clients see the answer only once they have sent their body, and a broken connection
+// otherwise.
+func drain(r *http.Request) {
+	if r.ContentLength <= 2*maxDrain {
+		_, _ = io.CopyN(io.Discard, r.Body, 2*maxDrain) // whatever it comes to, the answer is the same
 	}
 }
 

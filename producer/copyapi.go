@@ -46,6 +46,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	accepting, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTimeout)
 	record, err := s.pipeline.accept(accepting, o)
 	cancel()
+	o.items, call.Items = nil, nil // they are in the queue; a call that waits holds none of them
 	if err != nil {
 		s.refuse(w, r, err)
 		return

@@ -94,8 +94,10 @@ func TestSandboxes(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, Config{})
 	put := func(path, body string, status int) answer {
-		return b.call("one/copy", "PUT", "/v1/sandboxes/"+path, body).want(status, "")
+		return b.call("one/admin", "PUT", "/v1/sandboxes/"+path, body).want(status, "")
 	}
+	b.call("one/copy", "PUT", "/v1/sandboxes/other", `{"pool":"gpu"}`).want(403, CodeForbidden)
+	b.call("one/copy", "PUT", "/v1/sandboxes/other", `{"pool":"default"}`).want(201, "")
 	first := decode[Sandbox](put("box", `{"pool":"gpu"}`, 201))
 	if first.Pool != "gpu" || first.Org != "one" {
 		t.Errorf("sandbox %+v", first)

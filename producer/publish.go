@@ -2,7 +2,6 @@ package producer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -45,7 +44,7 @@ func (p *Pipeline) message(o *order, record *protocol.Acceptance, item *protocol
 		return nil, fmt.Errorf("prepare item %d: %w", item.Index, err)
 	}
 	work.Sealed = sealed
-	message, err := json.Marshal(work)
+	message, err := protocol.Encode(work)
 	if err != nil {
 		return nil, fmt.Errorf("prepare item %d: %w", item.Index, err)
 	}

@@ -21,8 +21,14 @@ func (s *Server) putSandbox(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, *p)
 		return
 	}
-	if old, known := s.registry.Sandbox(org, id); known && pool == "" {
+	old, known := s.registry.Sandbox(org, id)
+	if known && pool == "" {
 		pool = old.Pool
+	}
+	// Items for a pool without workers wait for ever, and each pool costs consumers: that is for the operator to decide.
+	if pool != "" && pool != protocol.DefaultPool && pool != old.Pool && !principalOf(r).Role.Includes(RoleAdmin) {
+		writeProblem(w, r, newProblem(CodeForbidden, "Only the role admin may name a pool other than "+protocol.DefaultPool+"."))
+		return
 	}
 	sandbox, created, err := s.registry.PutSandbox(r.Context(), org, id, pool)
 	if err != nil {

@@ -1,5 +1,7 @@
 package protocol
 
+import "unicode/utf8"
+
 // Class says what kind of failure it was, apart from what to do about it. Drivers classify; the
 // worker decides from class and attempt.
 type Class string
@@ -33,4 +35,35 @@ type Failure struct {
 	Cause   string `json:"cause,omitempty"`  // what lay behind it, for the operator
 	Hint    string `json:"hint,omitempty"`   // what the reader may do about it
 	Status  int    `json:"status,omitempty"` // HTTP status of the peer; 0: none
+}
+
+// Limits of the texts of a failure, in bytes. They keep a page of receipts below the message limit of a broker (1 MiB by
+// default), whatever callers name their files.
+const (
+	maxMessage        = 1024
+	maxCause          = 256
+	maxHint           = 256
+	maxAttemptMessage = 128
+)
+
+// Clipped returns the failure with its texts cut to their limits.
+func (f Failure) Clipped() Failure {
+	f.Message, f.Cause, f.Hint = clip(f.Message, maxMessage), clip(f.Cause, maxCause), clip(f.Hint, maxHint)
+	return f
+}
+
+// Brief returns what an attempt keeps of its failure; the receipt has the whole of the last one.
+func (f Failure) Brief() Failure {
+	return Failure{Class: f.Class, Code: f.Code, Message: clip(f.Message, maxAttemptMessage), Status: f.Status}
+}
+
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	end := most - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
 }

@@ -40,6 +40,8 @@ type Work struct {
 	Trace   string  `json:"trace,omitempty"` // W3C traceparent of the call that asked for it
 	Sealed  []byte  `json:"sealed"`          // [Sealer.SealLocations]
 
+	// Fence is above that of every claim that ended in a planned retry of this item; 0 before the first retry.
+	Fence uint64 `json:"fence,omitempty"`
 	// MaxAttempts bounds the attempts; 0 means [DefaultMaxAttempts].
 	MaxAttempts int `json:"max_attempts,omitempty"`
 	// Attempts are those that ended, oldest first; a retried item carries them along.

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -86,7 +85,7 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 	default:
 		res.failure, res.retryAfter = explain(err)
 	}
-	res.attempt.Failure = res.failure
+	res.attempt.Failure = brief(res.failure)
 	return res
 }
 
@@ -114,7 +113,7 @@ func (w *Worker) crashed(j *job) result {
 		Message: fmt.Sprintf("%d workers died or lost this item while they ran it", j.held.Crashes),
 		Hint:    "Look at the workers' logs for a crash or a lack of memory before you run it again.",
 	}
-	return result{failure: failure, attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: failure}}
+	return result{failure: failure, attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: brief(failure)}}
 }
 
 // finish stores the news and then answers the delivery, never the other way round.
@@ -165,8 +164,8 @@ func (w *Worker) abandon(work context.Context, j *job, why error) {
 
 func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receipt, res result) error {
 	next := j.work
-	next.Attempts = receipt.Attempts
-	data, err := json.Marshal(next)
+	next.Attempts, next.Fence = receipt.Attempts, j.held.Fence+1
+	data, err := protocol.Encode(next)
 	if err != nil {
 		return fmt.Errorf("plan a retry: %w", err)
 	}
@@ -193,6 +192,15 @@ func (j *job) receipt(res result, v verdict) protocol.Receipt {
 		r.State, r.Failure = protocol.ItemFailed, res.failure
 	}
 	return r
+}
+
+// brief is what an attempt keeps of its failure.
+func brief(f *protocol.Failure) *protocol.Failure {
+	if f == nil {
+		return nil
+	}
+	short := f.Brief()
+	return &short
 }
 
 // traceID takes the trace id out of a W3C traceparent (version-traceid-parentid-flags).

@@ -58,10 +58,13 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		ref := j.work.Ref()
 		h := &held{delivery: j.delivery, since: now, lease: lease{kept: j.delivery.Asked, epoch: j.delivery.Epoch}}
-		h.Ref, h.Fence = ref, j.delivery.Sequence
+		// A retry comes from another consumer, whose sequence says nothing about the claims before.
+		h.Ref, h.Fence = ref, max(j.delivery.Sequence, j.work.Fence)
 		for _, e := range earlier[ref] {
 			h.Fence = max(h.Fence, e.held.Fence+1)
-			h.Crashes = max(h.Crashes, e.held.Charge())
+			if e.held.Fence >= j.work.Fence { // an older claim ended in order: with the retry that this is
+				h.Crashes = max(h.Crashes, e.held.Charge())
+			}
 			h.stale = append(h.stale, protocol.TempToken(e.worker, e.held))
 		}
 		h.Waiting = h.Crashes >= soloCrashes
@@ -96,7 +99,7 @@ type earlierClaim struct {
 func (c *claims) earlier(ctx context.Context, jobs []*job) (map[protocol.Ref][]earlierClaim, error) {
 	wanted := map[protocol.Ref]bool{}
 	for _, j := range jobs {
-		if j.delivery.Repeated {
+		if j.delivery.Repeated || len(j.work.Attempts) > 0 {
 			wanted[j.work.Ref()] = true
 		}
 	}
@@ -139,7 +142,7 @@ func (c *claims) write(ctx context.Context) error {
 		record.Held = append(record.Held, h.HeldClaim)
 	}
 	c.mu.Unlock()
-	value, err := json.Marshal(record)
+	value, err := protocol.Encode(record)
 	if err != nil {
 		return fmt.Errorf("store the claim of %s: %w", c.worker, err)
 	}
@@ -170,7 +173,7 @@ func (c *claims) clear(ctx context.Context) error {
 	if left > 0 {
 		return c.write(ctx)
 	}
-	if err := c.bucket.Delete(ctx, protocol.Token(c.worker)); err != nil {
+	if err := c.bucket.Drop(ctx, protocol.Token(c.worker)); err != nil {
 		return fmt.Errorf("remove the claim of %s: %w", c.worker, err)
 	}
 	return nil

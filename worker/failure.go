@@ -36,6 +36,12 @@ var classes = map[storage.Class]protocol.Class{
 // where it has one: "Failed to download file: 404 Not Found", "Failed to upload file: 403 Forbidden",
 // "File not found in sandbox: /path", "Network timeout …".
 func explain(err error) (*protocol.Failure, time.Duration) {
+	failure, retryAfter := describe(err)
+	clipped := failure.Clipped()
+	return &clipped, retryAfter
+}
+
+func describe(err error) (*protocol.Failure, time.Duration) {
 	if own, ok := errors.AsType[*failureError](err); ok {
 		return &own.failure, 0
 	}
@@ -56,6 +62,8 @@ func explain(err error) (*protocol.Failure, time.Duration) {
 		f.Message = prefix(fromSource) + statusLine(e)
 	case e.Code == "sandbox_file_not_found", strings.HasPrefix(e.Message, "Network timeout"):
 		f.Message = e.Message
+	case e.Subject != "" && !strings.Contains(e.Message, e.Subject):
+		f.Message = prefix(fromSource) + e.Subject + ": " + e.Message
 	default:
 		f.Message = prefix(fromSource) + e.Message
 	}

@@ -3,8 +3,10 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
@@ -32,7 +34,7 @@ func TestExplainSpeaksAsThePageDoes(t *testing.T) {
 		{
 			"a source inside a destination's error",
 			&storage.Error{Class: storage.Unavailable, Message: "the upload broke", Err: &sourceError{status(storage.Interrupted, 0, "")}},
-			protocol.Failure{Class: protocol.Interrupted, Message: "Failed to download file: the server refused"},
+			protocol.Failure{Class: protocol.Interrupted, Message: "Failed to download file: http://host/f: the server refused"},
 		},
 		{"nobody's", errors.New("boom"), protocol.Failure{Class: protocol.Internal, Message: "Failed to upload file: internal error"}},
 	} {
@@ -54,5 +56,17 @@ func TestEveryStorageClassHasItsProtocolClass(t *testing.T) {
 		if classes[class] == "" {
 			t.Errorf("class %d has none", class)
 		}
+	}
+}
+
+func TestTextsOfAFailureAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("<ä", 4096)
+	f, _ := explain(&storage.Error{Class: storage.NotFound, Code: "sandbox_file_not_found", Message: "File not found in sandbox: /" + long, Hint: long, Err: errors.New(long)})
+	if len(f.Message) > 1024 || len(f.Cause) > 256 || len(f.Hint) > 256 || !utf8.ValidString(f.Message+f.Cause+f.Hint) {
+		t.Errorf("%d, %d and %d bytes", len(f.Message), len(f.Cause), len(f.Hint))
+	}
+	if b := brief(f); len(b.Message) > 128 || b.Cause != "" || b.Hint != "" || b.Class != protocol.NotFound {
+		t.Errorf("an attempt keeps %+v", b)
 	}
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -105,7 +104,7 @@ func (r *reporter) encode(bundle []pendingReport) (int, []byte, error) {
 		for i := range n {
 			out.Reports[i] = bundle[i].report
 		}
-		data, err := json.Marshal(out)
+		data, err := protocol.Encode(out)
 		if err != nil {
 			return n, nil, fmt.Errorf("encode a bundle of reports: %w", err)
 		}

@@ -54,15 +54,7 @@ const sealKeyName = "seal"
 // credentials out of a dump of the work streams, not from somebody who reads all of NATS.
 func (f sealFlags) sealer(ctx context.Context, conn *broker.Conn) (*protocol.Sealer, error) {
 	if f.SealKey != "" {
-		key, err := base64.StdEncoding.DecodeString(f.SealKey)
-		if err != nil {
-			return nil, exitWith(exitUsage, "--seal-key is not base64")
-		}
-		sealer, err := protocol.NewSealer(key)
-		if err != nil {
-			return nil, exitWith(exitUsage, "--seal-key: %w", err)
-		}
-		return sealer, nil
+		return f.given()
 	}
 	bucket, err := conn.Bucket(ctx, broker.SecretBucket)
 	if err != nil {
@@ -77,6 +69,19 @@ func (f sealFlags) sealer(ctx context.Context, conn *broker.Conn) (*protocol.Sea
 		return nil, fmt.Errorf("sealing key: %w", err)
 	}
 	return protocol.NewSealer(entry.Value) //nolint:wrapcheck // says what it was
+}
+
+// given returns the sealer of the configured key.
+func (f sealFlags) given() (*protocol.Sealer, error) {
+	key, err := base64.StdEncoding.DecodeString(f.SealKey)
+	if err != nil {
+		return nil, exitWith(exitUsage, "--seal-key is not base64")
+	}
+	sealer, err := protocol.NewSealer(key)
+	if err != nil {
+		return nil, exitWith(exitUsage, "--seal-key: %w", err)
+	}
+	return sealer, nil
 }
 
 // objects opens the object store. Its HTTP client dials our own endpoint only, so no guard stands in its way.

@@ -89,10 +89,7 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 	}
 	f.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.flags.Listen)
 	if err != nil {
-		if _, _, badAddress := net.SplitHostPort(cfg.flags.Listen); badAddress != nil {
-			return exitWith(exitUsage, "--listen %s: %w", cfg.flags.Listen, err)
-		}
-		return exitWith(exitFatal, "--listen %s: %w", cfg.flags.Listen, err)
+		return fmt.Errorf("--listen %s: %w", cfg.flags.Listen, err)
 	}
 	f.http = &http.Server{
 		Handler: f.server.Handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,

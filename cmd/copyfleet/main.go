@@ -100,7 +100,7 @@ func fail(stderr io.Writer, err error) int {
 		return e.code
 	}
 	switch {
-	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, lifecycle.ErrInUse):
+	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, lifecycle.ErrInUse), errors.Is(err, syscall.EADDRINUSE):
 		return exitTemporary
 	case errors.Is(err, context.Canceled):
 		return exitCanceled

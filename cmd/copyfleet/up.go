@@ -36,8 +36,8 @@ type upCmd struct {
 	S3Listen      string  `help:"Address of the embedded S3." name:"s3-listen" default:"127.0.0.1:7401" env:"COPYFLEET_S3_LISTEN"`
 	NATSListen    string  `help:"Address of the embedded NATS, for other roles to join. Off unless given. On another address than loopback it asks for a token, which the ready line shows." name:"nats-listen" env:"COPYFLEET_NATS_LISTEN" placeholder:"HOST:PORT"`
 	MinFree       uint64  `help:"MiB of disk space below which nothing is accepted any more." default:"128" env:"COPYFLEET_MIN_FREE"`
-	AutoSandboxes bool    `help:"Let an unknown sandbox come into being at its first use." default:"true" negatable:"" env:"COPYFLEET_AUTO_SANDBOXES"`
-	AutoBuckets   bool    `help:"Make a missing bucket at its first use." default:"true" negatable:"" env:"COPYFLEET_AUTO_BUCKETS"`
+	AutoSandboxes bool    `help:"Let an unknown sandbox come into being at its first use; on unless negated." default:"true" negatable:"" env:"COPYFLEET_AUTO_SANDBOXES"`
+	AutoBuckets   bool    `help:"Make a missing bucket when it is first written to; on unless negated." default:"true" negatable:"" env:"COPYFLEET_AUTO_BUCKETS"`
 }
 
 // ready is the line that up prints when it takes requests.

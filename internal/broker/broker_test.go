@@ -233,3 +233,83 @@ func TestRetryComesWhenDue(t *testing.T) {
 		t.Errorf("%d more deliveries, %v", len(left), err)
 	}
 }
+
+// TestGuardStaysWhileItsChunkWaits trims beside a chunk that nobody has taken: a repeated call must still find its guard.
+func TestGuardStaysWhileItsChunkWaits(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	subject := protocol.WorkSubject(protocol.Bulk, protocol.DefaultPool, protocol.ShardOf(org), org, batch)
+	guard := func(chunk int) string { return protocol.GuardSubject(protocol.Bulk, org, batch, 0, chunk) }
+	for chunk := range 2 {
+		if _, err := conn.PublishChunk(t.Context(), guard(chunk), subject, items(3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for range 3 { // the first chunk is done, then one item of the second is held
+		for _, d := range mustFetch(t, in, 1) {
+			if err := d.Ack(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	trim := func() {
+		t.Helper()
+		floors, err := conn.Floors(t.Context())
+		if err == nil {
+			err = conn.Trim(t.Context(), floors, 1)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() bool {
+		trim()
+		published, err := conn.Published(t.Context(), protocol.Bulk, guard(0))
+		return err == nil && !published
+	})
+	mustFetch(t, in, 1)
+	trim()
+	if _, err := conn.PublishChunk(t.Context(), guard(1), subject, items(3)); !errors.Is(err, broker.ErrCommitted) {
+		t.Errorf("a chunk that waits was published again: %v", err)
+	}
+}
+
+func mustFetch(t *testing.T, in *broker.Intake, n int) []*broker.Delivery {
+	t.Helper()
+	got, err := in.Fetch(t.Context(), n, n)
+	if err != nil || len(got) != n {
+		t.Fatalf("fetched %d of %d, %v", len(got), n, err)
+	}
+	return got
+}
+
+// TestDroppedKeysLeaveNothing lists a bucket through which more keys went than a list may have.
+func TestDroppedKeysLeaveNothing(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	bucket, err := conn.Bucket(t.Context(), broker.ClaimBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1100 {
+		key := fmt.Sprint("worker-", i)
+		if _, err := bucket.Put(t.Context(), key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := bucket.Drop(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := bucket.Put(t.Context(), "alive", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := bucket.List(t.Context(), ">")
+	if err != nil || len(entries) != 1 || entries[0].Key != "alive" {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+}

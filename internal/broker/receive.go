@@ -368,6 +368,9 @@ func (d *Delivery) answer(word string) error {
 // Extend keeps the item for another AckWait, and returns nil only when the server has confirmed it. The
 // server confirms for anyone, also for one who is no longer the owner.
 func (d *Delivery) Extend(ctx context.Context) error {
+	// A request whose answer is lost in a reconnection would wait for as long as it may.
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	_, err := d.conn.nc.RequestWithContext(ctx, d.reply, []byte("+WPI"))
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("keep a delivery: %w", classify(err))

@@ -29,7 +29,8 @@ type ReportReader struct {
 // Bundle is a stored bundle of reports.
 type Bundle struct {
 	Data     []byte
-	Repeated bool // it may have been delivered before
+	Sequence uint64 // in the report stream
+	Repeated bool   // it may have been delivered before
 
 	msg jetstream.Msg
 }
@@ -51,7 +52,7 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 	r.consume, err = consumer.Consume(func(msg jetstream.Msg) {
 		bundle := Bundle{Data: msg.Data(), msg: msg}
 		if meta, err := msg.Metadata(); err == nil {
-			bundle.Repeated = meta.NumDelivered > 1
+			bundle.Sequence, bundle.Repeated = meta.Sequence.Stream, meta.NumDelivered > 1
 		}
 		select {
 		case r.bundles <- bundle:

@@ -109,6 +109,15 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return b.wrap("delete", key, err)
 }
 
+// Drop removes a key without leaving a marker of it, which Delete does for those who watch. It is for keys that come
+// and go, such as those of processes: markers count in a List.
+func (b *Bucket) Drop(ctx context.Context, key string) error {
+	if err := b.stream.Purge(ctx, jetstream.WithPurgeSubject(b.subject(key))); err != nil {
+		return b.wrap("remove", key, classify(err))
+	}
+	return nil
+}
+
 // Commit applies all changes or none. It returns the new revisions in the order of the changes, or [ErrConflict].
 func (b *Bucket) Commit(ctx context.Context, changes []Change) ([]uint64, error) {
 	if len(changes) > MaxCommit {
@@ -213,7 +222,12 @@ func (b *Bucket) collect(ctx context.Context, answers <-chan *nats.Msg, filter s
 			return nil, fmt.Errorf("list %s in %s: %w: the connection was closed", filter, b.name, ErrUnavailable)
 		}
 		switch status := msg.Header.Get("Status"); status {
-		case "204", "404":
+		case "204":
+			return entries, nil
+		case "404": // also the answer to an entry that cannot be read, in the middle of the others
+			if len(entries) > 0 || msg.Header.Get("Description") != "No Results" {
+				return nil, fmt.Errorf("list %s in %s: %w: %s", filter, b.name, ErrUnavailable, msg.Header.Get("Description"))
+			}
 			return entries, nil
 		case "":
 		default:

@@ -50,7 +50,7 @@ func (c *Conn) Floors(ctx context.Context) (Floors, error) {
 // for that: a pending count that is wrong for once must not cost anybody an item.
 func consumed(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, last uint64) (uint64, error) {
 	if info.NumAckPending > 0 {
-		return info.AckFloor.Stream, nil
+		return below(info.AckFloor.Stream + 1), nil
 	}
 	filter := info.Config.FilterSubject
 	if filter == "" {
@@ -63,8 +63,26 @@ func consumed(ctx context.Context, stream jetstream.Stream, info *jetstream.Cons
 	if err != nil {
 		return 0, fmt.Errorf("look for the next message of %s: %w", info.Name, err)
 	}
-	return min(last, next.Sequence-1), nil
+	return min(last, below(next.Sequence)), nil
 }
+
+// below is the sequence up to which nothing is needed if seq is the first that is. The message right before a chunk's first
+// item is its guard, which must stay as long as the chunk waits: it keeps a repeated call from publishing it again.
+func below(seq uint64) uint64 {
+	return max(seq, 2) - 2
+}
+
+// LastReport is the sequence of the newest bundle of reports.
+func (c *Conn) LastReport(ctx context.Context) (uint64, error) {
+	stream, err := c.js.Stream(ctx, reportStream)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", reportStream, classify(err))
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+// Folded reports whether all bundles up to a sequence were acknowledged when the floors were read.
+func (f Floors) Folded(last uint64) bool { return f[reportStream] >= last }
 
 // Trim removes what lies at or below the floors, from streams where that is least messages or more. It is one cheap
 // operation a stream, in place of a synced deletion an item.
