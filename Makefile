@@ -54,7 +54,10 @@ demo: build ## Show a batch of copies from start to end, then stop.
 .PHONY: test
 test: compiler $(T)/minio $(T)/gotestsum ## Run all tests with the race detector; a skipped test is a failure.
 	@# -shuffle also keeps go test from answering out of its cache: these tests depend on programs that it does not see.
-	@COPYFLEET_MINIO='$(T)/minio' CGO_ENABLED=1 '$(T)/gotestsum' --format $(FORMAT) --jsonfile '$(T)/test-events.jsonl' -- \
+	@# Built once for all packages whose tests run them; the names are those of internal/testkit/mixtest.
+	@CGO_ENABLED=1 $(GO) build -race -o '$(T)/programs/cmd-copyfleet' ./cmd/copyfleet
+	@$(GO) build -o '$(T)/programs/nats-server-v2' github.com/nats-io/nats-server/v2
+	@COPYFLEET_MINIO='$(T)/minio' COPYFLEET_TEST_PROGRAMS='$(T)/programs' CGO_ENABLED=1 '$(T)/gotestsum' --format $(FORMAT) --jsonfile '$(T)/test-events.jsonl' -- \
 		-race -shuffle=on -timeout 20m $(TESTFLAGS) $(PKGS)
 	@$(TOOLENV) $(GO) -C tools run ./ranall '$(T)/test-events.jsonl'
 

@@ -63,7 +63,16 @@ func build(pkg string) (string, error) {
 		}
 		programs.dir, programs.built = dir, map[string]string{}
 	}
-	path := filepath.Join(programs.dir, filepath.Base(filepath.Dir(pkg))+"-"+filepath.Base(pkg))
+	name := filepath.Base(filepath.Dir(pkg)) + "-" + filepath.Base(pkg)
+	if dir := os.Getenv(programsVariable); dir != "" {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%s names a directory without %s: %w", programsVariable, name, err)
+		}
+		programs.built[pkg] = path
+		return path, nil
+	}
+	path := filepath.Join(programs.dir, name)
 	args := []string{"build", "-o", path}
 	if raceEnabled && pkg == copyfleetProgram {
 		args = append(args, "-race")
@@ -74,6 +83,10 @@ func build(pkg string) (string, error) {
 	programs.built[pkg] = path
 	return path, nil
 }
+
+// programsVariable names a directory with programs that were built for all tests at once, as make test does: each package would
+// link them anew.
+const programsVariable = "COPYFLEET_TEST_PROGRAMS"
 
 const (
 	copyfleetProgram = "github.com/copyfleet/copyfleet/cmd/copyfleet"
