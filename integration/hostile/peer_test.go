@@ -51,6 +51,14 @@ func says(text string) func(net.Conn) {
 	return func(c net.Conn) { _, _ = io.WriteString(c, text) }
 }
 
+// refuses answers at once and then reads on, so that the answer arrives however much is still being sent.
+func refuses(status string) func(net.Conn) {
+	return func(c net.Conn) {
+		says("HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n\r\n")(c)
+		hang(c)
+	}
+}
+
 // hang reads until the peer gives up.
 func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
@@ -64,10 +72,10 @@ func TestPeersThatMisbehave(t *testing.T) {
 		"/hang":     hang,
 		"/stall":    func(c net.Conn) { says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")(c); hang(c) },
 		"/garbage":  says("this is no HTTP\r\n\r\n"),
-		"/500":      says("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"),
-		"/403":      says("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
-		"/413":      says("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
-		"/302":      says("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"),
+		"/500":      refuses("500 Internal Server Error"),
+		"/403":      refuses("403 Forbidden"),
+		"/413":      refuses("413 Content Too Large"),
+		"/302":      refuses("302 Found\r\nLocation: /elsewhere"),
 		"/partial":  says("HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx"),
 		"/tofile":   says("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n"),
 		"/metadata": says("HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\n\r\n"),
