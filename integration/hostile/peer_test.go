@@ -54,7 +54,7 @@ func says(text string) func(net.Conn) {
 // refuses answers at once and then reads on, so that the answer arrives however much is still being sent.
 func refuses(status string) func(net.Conn) {
 	return func(c net.Conn) {
-		says("HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n\r\n")(c)
+		says("HTTP/1.1 " + status + "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")(c) // each connection takes one request
 		hang(c)
 	}
 }
@@ -66,7 +66,7 @@ func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 // nothing half-done stays.
 func TestPeersThatMisbehave(t *testing.T) {
 	t.Parallel()
-	f, _ := up(t, "HEADER_TIMEOUT=1s", "IDLE_TIMEOUT=1s")
+	f, _ := up(t, "HEADER_TIMEOUT=5s", "IDLE_TIMEOUT=5s", "ACK_WAIT=30s") // shorter, and a busy machine is taken for a slow peer
 	url := raw(t, map[string]func(net.Conn){
 		"/short":    says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"),
 		"/hang":     hang,
