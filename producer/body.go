@@ -88,9 +88,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 const maxDrain = 64 << 20
 
 // drain reads on for a while: many clients see the answer only once they have sent their body, and a broken connection
-// otherwise.
+// otherwise. Who asks before sending (RFC 9110, 10.1.1) is answered at once: to read would tell it to go on.
 func drain(r *http.Request) {
-	if r.ContentLength <= 2*maxDrain {
+	if asks := strings.EqualFold(r.Header.Get("Expect"), "100-continue"); !asks && r.ContentLength <= 2*maxDrain {
 		_, _ = io.CopyN(io.Discard, r.Body, 2*maxDrain) // whatever it comes to, the answer is the same
 	}
 }
