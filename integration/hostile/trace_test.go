@@ -27,7 +27,7 @@ type watched struct {
 func watchedUp(t *testing.T, env ...string) *watched {
 	t.Helper()
 	f := mixtest.NewUp(t)
-	p := f.Start(t, "up", append(env, "NATS_LISTEN=127.0.0.1:0", "HEADER_TIMEOUT=1s", "IDLE_TIMEOUT=1s")...)
+	p := f.Start(t, "up", append(env, "NATS_LISTEN=127.0.0.1:0")...)
 	var ready struct {
 		NATS string `json:"nats"`
 	}
