@@ -15,7 +15,6 @@ import (
 
 const (
 	fetchRetry   = 500 * time.Millisecond // after the broker did not answer
-	notYet       = 200 * time.Millisecond // until a batch that is still being accepted is looked at again
 	twice        = time.Second            // until an item that this worker runs already is looked at again
 	newerVersion = 5 * time.Second        // until a message of a newer build is offered to another worker
 )
@@ -119,8 +118,7 @@ func (w *Worker) admit(ctx context.Context, d *broker.Delivery) *job {
 		w.ack(j)
 		return nil
 	case state == itemNotYet:
-		d.Rest() // the acceptance wakes the shard when it is complete
-		w.giveBack(j, notYet)
+		w.giveBack(j, w.settled.again(&j.work))
 		return nil
 	}
 	return j

@@ -19,12 +19,16 @@ type settled struct {
 	bucket   *broker.Bucket
 	pages    map[string]page
 	accepted map[string]bool // batches in several chunks that are known to be whole
+	pending  map[string]pending
 }
 
 type page struct {
 	read  time.Time
 	final map[int]bool
 }
+
+// pending is a batch that is still being accepted.
+type pending struct{ read, created time.Time }
 
 type itemState int
 
@@ -38,10 +42,15 @@ const (
 	pageFresh     = 2 * time.Second
 	pagesKept     = 256
 	acceptedsKept = 4096
+
+	notYetLeast = 200 * time.Millisecond
+	notYetMost  = 30 * time.Second
+	notYetShare = 4
+	notYetItem  = 100 * time.Microsecond // roughly what it costs to look at one
 )
 
 func newSettled(bucket *broker.Bucket) *settled {
-	return &settled{bucket: bucket, pages: map[string]page{}, accepted: map[string]bool{}}
+	return &settled{bucket: bucket, pages: map[string]page{}, accepted: map[string]bool{}, pending: map[string]pending{}}
 }
 
 // look tells what is to be done with an item. repeated: it may have been delivered before, or is a retry, which a crash
@@ -72,6 +81,9 @@ func (s *settled) acceptance(ctx context.Context, work *protocol.Work) (itemStat
 	if s.accepted[key] {
 		return itemOpen, nil
 	}
+	if p, ok := s.pending[key]; ok && time.Since(p.read) < notYetLeast {
+		return itemNotYet, nil
+	}
 	entry, err := s.bucket.Get(ctx, key)
 	if errors.Is(err, broker.ErrNotFound) {
 		return itemSettled, nil // the batch was removed
@@ -83,8 +95,13 @@ func (s *settled) acceptance(ctx context.Context, work *protocol.Work) (itemStat
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
 		return itemOpen, fmt.Errorf("read the accept record of %s: %w", work.Batch, err)
 	}
+	delete(s.pending, key)
 	switch record.State {
 	case protocol.AcceptPending:
+		if len(s.pending) >= acceptedsKept {
+			clear(s.pending)
+		}
+		s.pending[key] = pending{read: time.Now(), created: record.Created}
 		return itemNotYet, nil
 	case protocol.AcceptAbandoned:
 		return itemSettled, nil
@@ -95,6 +112,14 @@ func (s *settled) acceptance(ctx context.Context, work *protocol.Work) (itemStat
 	}
 	s.accepted[key] = true
 	return itemOpen, nil
+}
+
+// again is how long an item waits whose batch is still being accepted: as long as it takes to look at all of the batch, and a share
+// of the time that the acceptance takes already. Redeliveries come before everything new in their shard, so that the
+// items of a batch whose front died would keep all others from the workers if they came again any faster.
+func (s *settled) again(work *protocol.Work) time.Duration {
+	age := time.Since(s.pending[protocol.AcceptKey(work.Org, work.Batch)].created)
+	return min(max(age/notYetShare, time.Duration(work.Total)*notYetItem, notYetLeast), notYetMost)
 }
 
 func (s *settled) page(ctx context.Context, work *protocol.Work) (page, error) {

@@ -282,7 +282,6 @@ func (in *Intake) delivery(q *queue, msg *nats.Msg) (*Delivery, error) {
 		Asked:    in.asked,
 		reply:    msg.Reply,
 		conn:     in.conn,
-		queue:    q,
 	}, nil
 }
 
@@ -339,12 +338,7 @@ type Delivery struct {
 
 	reply string
 	conn  *Conn
-	queue *queue
 }
-
-// Rest leaves the delivery's shard alone until it is woken or its turn comes round: what it has now cannot be run yet. It
-// is for the goroutine that fetches.
-func (d *Delivery) Rest() { d.queue.hot = false }
 
 // Ack says that the item has its outcome. It is not confirmed: a lost one means another delivery, which
 // finds the outcome.
