@@ -70,6 +70,18 @@ func (a answer) mustSayShuttingDown(t *testing.T) string {
 	return id
 }
 
+// received waits for the answer of a call.
+func received(t *testing.T, done <-chan answer) answer {
+	t.Helper()
+	select {
+	case a := <-done:
+		return a
+	case <-time.After(settles):
+		t.Fatalf("the call had neither an answer nor an error within %s", settles)
+		return answer{}
+	}
+}
+
 func running(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch) {
 	t.Helper()
 	if !mixtest.Until(begins, func() bool { return f.AskedBelow("/slow/") >= len(batch) }) {
@@ -110,7 +122,7 @@ func TestRunningItemsMayFinish(t *testing.T) {
 			running(t, f, batch)
 			terminate(t, up, signals...)
 			close(gate)
-			a := <-done
+			a := received(t, done)
 			a.must(t, http.StatusOK)
 			mustEndInOrder(t, up)
 			f.Start(t, "up")
@@ -132,7 +144,7 @@ func TestWhatOutlastsTheDrainIsHandedBack(t *testing.T) {
 	t.Run("by up", func(t *testing.T) {
 		t.Parallel()
 		f := mixtest.NewUp(t, "DRAIN=1s")
-		handBack(t, f, f.Start(t, "up"), "up", func(done <-chan answer) string { return (<-done).mustSayShuttingDown(t) })
+		handBack(t, f, f.Start(t, "up"), "up", func(done <-chan answer) string { return received(t, done).mustSayShuttingDown(t) })
 	})
 	t.Run("by a worker", func(t *testing.T) {
 		t.Parallel()
@@ -164,7 +176,7 @@ func handBack(t *testing.T, f *mixtest.Fleet, p *mixtest.Process, role string, e
 	close(gate)
 	f.Start(t, role)
 	if ended == nil {
-		a := <-done
+		a := received(t, done)
 		a.must(t, http.StatusOK)
 		id = a.Batch()
 	}
@@ -192,7 +204,7 @@ func TestFrontStopsWhileItsCallWaits(t *testing.T) {
 	done := call(t, f, batch)
 	running(t, f, batch)
 	front.Signal(t, syscall.SIGTERM)
-	id := (<-done).mustSayShuttingDown(t)
+	id := received(t, done).mustSayShuttingDown(t)
 	mustEndInOrder(t, front)
 	close(gate)
 	f.Start(t, "api")

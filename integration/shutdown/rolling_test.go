@@ -47,7 +47,7 @@ func TestRollingRestartIsFree(t *testing.T) {
 	}
 	items := 0
 	for i := range load {
-		a := <-done[i]
+		a := received(t, done[i])
 		a.must(t, 200)
 		for _, r := range f.Check(t, a.Batch(), load[i], settles) {
 			items++
@@ -95,7 +95,7 @@ func TestStoppedAggregatorDelaysNothing(t *testing.T) {
 		mustEndInOrder(t, aggregator)
 		aggregator = f.Start(t, "aggregator")
 	}
-	a := <-done
+	a := received(t, done)
 	a.must(t, 200)
 	f.Check(t, a.Batch(), batch, soon)
 	t.Logf("%d items, %d restarts of the aggregator, 0 lost", len(batch), rounds)
