@@ -113,7 +113,8 @@ func (w *Worker) crashed(j *job) result {
 		Message: fmt.Sprintf("%d workers died or lost this item while they ran it", j.held.Crashes),
 		Hint:    "Look at the workers' logs for a crash or a lack of memory before you run it again.",
 	}
-	return result{failure: failure, attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: brief(failure)}}
+	attempt := protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: brief(failure)}
+	return result{failure: failure, attempt: attempt}
 }
 
 // finish stores the news and then answers the delivery, never the other way round.

@@ -73,7 +73,8 @@ func (d *demo) finish(start time.Time) error {
 	d.say("\nFiles:   %s/sandboxes/%s/%s", d.fleet.Data, d.fleet.Org, demoSandbox)
 	d.say("Objects: bucket demo, in %s/s3", d.fleet.Data)
 	if d.env.json {
-		if err := printJSON(d.env, map[string]any{"items": d.items, "unexpected": d.failed, "milliseconds": took.Milliseconds(), "data": d.fleet.Data}); err != nil {
+		summary := map[string]any{"items": d.items, "unexpected": d.failed, "milliseconds": took.Milliseconds(), "data": d.fleet.Data}
+		if err := printJSON(d.env, summary); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -87,7 +88,7 @@ func (f natsFlags) check() error {
 
 func (f s3Flags) check() error {
 	if (f.AccessKey == "") != (f.SecretKey == "") {
-		return fmt.Errorf("--s3-access-key and --s3-secret-key: give both or none")
+		return errors.New("--s3-access-key and --s3-secret-key: give both or none")
 	}
 	return nil
 }
