@@ -79,26 +79,34 @@ func TestUpKilledAtEveryFailpoint(t *testing.T) {
 	}
 }
 
-// One role dies and the others live on. It is one fleet, so that one case comes after the other.
+// One role dies and the others live on. Each role has a fleet, in which one case comes after the other.
 func TestRolesKilledAtEveryFailpoint(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewRoles(t, miniotest.Shared(t))
-	f.StartNATS(t)
-	running := map[string]*mixtest.Process{}
-	for _, role := range []string{"api", "aggregator", "worker"} {
-		running[role] = f.Start(t, role)
-	}
-	for _, point := range points() {
-		t.Run(string(point), func(t *testing.T) {
-			role := roleOf(point)
-			running[role].Kill9(t)
-			running[role] = killAt(t, f, role, string(point), mixed(t, f, string(point), 24))
+	for _, role := range []string{"api", "worker", "aggregator"} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			f := mixtest.NewRoles(t, miniotest.Shared(t))
+			f.StartNATS(t)
+			running := map[string]*mixtest.Process{}
+			for _, role := range []string{"api", "aggregator", "worker"} {
+				running[role] = f.Start(t, role)
+			}
+			die := func(point failpoint.Point, batch mixtest.Batch) func(*testing.T) {
+				return func(t *testing.T) {
+					running[role].Kill9(t)
+					running[role] = killAt(t, f, role, string(point), batch)
+				}
+			}
+			for _, point := range points() {
+				if roleOf(point) == role {
+					t.Run(string(point), die(point, mixed(t, f, string(point), 24)))
+				}
+			}
+			if role == "aggregator" { // of a batch of several pages
+				t.Run(string(failpoint.AtomicStaged), die(failpoint.AtomicStaged, mixed(t, f, "pages", 2*protocol.PageSize)))
+			}
 		})
 	}
-	t.Run("aggregator in an atomic commit", func(t *testing.T) {
-		running["aggregator"].Kill9(t)
-		running["aggregator"] = killAt(t, f, "aggregator", string(failpoint.AtomicStaged), mixed(t, f, "pages", 2*protocol.PageSize))
-	})
 }
 
 // killAt starts a role that is to die, sends a batch, waits for the death, starts the role again, repeats the call if it had
