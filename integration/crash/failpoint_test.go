@@ -17,7 +17,7 @@ import (
 
 const (
 	dies    = 60 * time.Second // until a process that must die at its failpoint has come to it
-	settles = 90 * time.Second // until everything has its outcome after a crash
+	settles = 240 * time.Second // until everything has its outcome after a crash
 )
 
 // elsewhere are the points at which no plain batch arrives; the test that kills there.

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mixtest.Runner{M: m}) }
 
-const limit = 90 * time.Second
+const limit = 240 * time.Second
 
 // up starts a fleet in one process.
 func up(t *testing.T, env ...string) *mixtest.Fleet {

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mixtest.Runner{M: m}) }
 
-const limit = 90 * time.Second
+const limit = 240 * time.Second
 
 func up(t *testing.T, env ...string) (*mixtest.Fleet, *mixtest.Process) {
 	t.Helper()

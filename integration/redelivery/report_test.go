@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	settles      = 90 * time.Second
+	settles      = 240 * time.Second
 	reportStream = "CF_REPORT"
 	batchBucket  = "cf-batches"
 )

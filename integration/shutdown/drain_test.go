@@ -15,7 +15,7 @@ import (
 
 const (
 	begins  = 30 * time.Second // until what was sent runs
-	settles = 90 * time.Second
+	settles = 240 * time.Second
 )
 
 var slowBytes = bytes.Repeat([]byte("slow. "), 100_000)

@@ -41,8 +41,8 @@ func (o *output) String() string {
 }
 
 const (
-	startLimit = 60 * time.Second
-	endLimit   = 60 * time.Second
+	startLimit = 120 * time.Second
+	endLimit   = 120 * time.Second
 	logShown   = 12 << 10
 )
 
