@@ -39,7 +39,8 @@ func (p *Pipeline) message(o *order, record *protocol.Acceptance, item *protocol
 		Version: protocol.WorkVersion, Org: o.org, Batch: record.Batch, Index: item.Index, Total: record.Total, Chunks: record.Chunks,
 		ID: item.ID, Lane: record.Lane, Pool: record.Pool, Shard: protocol.ShardOf(o.org), Trace: o.trace,
 	}
-	sealed, err := p.sealer.SealLocations(work.Ref(), item.Src, item.Dest)
+	asked := item.Asked()
+	sealed, err := p.sealer.SealItem(work.Ref(), &asked)
 	if err != nil {
 		return nil, fmt.Errorf("prepare item %d: %w", item.Index, err)
 	}

@@ -31,16 +31,69 @@ type Acceptance struct {
 	Org     OrgID    `json:"org"`
 	Lane    Lane     `json:"lane"`
 	Pool    string   `json:"pool"`
-	Total   int      `json:"total"`
-	Chunks  int      `json:"chunks"`         // atomic batches that carry the items
+	Total   int      `json:"total"`          // 0 until the manifest of a fed batch is whole
+	Chunks  int      `json:"chunks"`         // 1: the front publishes the items; 0: they are fed from the manifest
 	Request string   `json:"request_sha256"` // digest of the request, to tell a retry from another use of the key
 	Keyed   bool     `json:"keyed"`          // the id stands for an idempotency key
 	State   Accepted `json:"state"`
-	// Generation counts revivals: an abandoned acceptance that is asked for again publishes all its chunks anew.
+	// Generation counts tries: each writes a manifest, or publishes its chunk, under names of its own.
 	Generation int       `json:"generation,omitempty"`
 	Created    time.Time `json:"created"`
 	IDs        []string  `json:"ids,omitempty"` // the callers' ids in order, of a batch that fits one page and has any
+
+	// Manifest is the sealed page ([Sealer.SealPage]) of a batch of at most [PageSize] items. Larger ones have theirs in
+	// the manifest bucket ([ManifestKey]).
+	Manifest []byte `json:"manifest,omitempty"`
+
+	Label   string  `json:"label,omitempty"` // the caller's words
+	Trace   string  `json:"trace,omitempty"` // W3C traceparent of the call
+	Options Options `json:"options,omitzero"`
+	// RerunOf is the batch whose failed items these are; "" if they are not, or are those of several.
+	RerunOf BatchID `json:"rerun_of,omitempty"`
 }
+
+// Options say how a batch is to be run. The zero value leaves everything to the defaults.
+type Options struct {
+	Attempts  int       `json:"attempts,omitempty"`  // most attempts of an item; 0: [DefaultMaxAttempts]
+	Canary    int       `json:"canary,omitempty"`    // items that run before the batch pauses by itself; 0: none
+	Rate      float64   `json:"rate,omitempty"`      // items started a second; 0: unlimited
+	MaxFailed Threshold `json:"max_failed,omitzero"` // failed items beyond which the rest is not started
+	Webhook   *Webhook  `json:"webhook,omitempty"`   // who is told of the end; nil: nobody
+}
+
+// Threshold is a number of failed items, or a share of all items. The zero value is none; a count of 0 that was asked for
+// has Given set.
+type Threshold struct {
+	Given bool    `json:"given,omitempty"`
+	Count int     `json:"count,omitempty"`
+	Share float64 `json:"share,omitempty"` // above 0, at most 1; 0: Count counts
+}
+
+// Exceeded reports whether a batch of total items has more failed ones than the threshold.
+func (t Threshold) Exceeded(failed, total int) bool {
+	if !t.Given {
+		return false
+	}
+	if t.Share > 0 {
+		return float64(failed) > t.Share*float64(total)
+	}
+	return failed > t.Count
+}
+
+// Webhook is who is told of the end of a batch. Sealed is a [Sealer.SealText] of a [WebhookTarget] in JSON: a URL is a credential.
+type Webhook struct {
+	Sealed []byte `json:"sealed"`
+	Shown  string `json:"shown"` // the URL without query and userinfo
+}
+
+// WebhookTarget is the secret part of a [Webhook].
+type WebhookTarget struct {
+	URL    string `json:"url"`
+	Secret string `json:"secret,omitempty"` // signs the notice; "": it is not signed
+}
+
+// Fed reports whether the items come into the queue from the manifest, little by little, and not with the call.
+func (a *Acceptance) Fed() bool { return a.Chunks == 0 }
 
 // Subject is where the items of the batch are published.
 func (a *Acceptance) Subject() string {
@@ -57,14 +110,14 @@ func (a *Acceptance) Guard(chunk int) string {
 }
 
 // AcceptanceVersion is the version of [Acceptance] that this build writes.
-const AcceptanceVersion = 1
+const AcceptanceVersion = 2
 
 // Accepted is how far an acceptance came.
 type Accepted string
 
-// The states of an acceptance: pending until every chunk is in the queue, then complete. One of a single chunk
-// stays pending, since its atomic batch says it all. Abandoned is what the sweep makes of one whose front died in between:
-// its items never run.
+// The states of an acceptance: that of a fed batch is pending until its manifest is whole, then complete. One that the front publishes
+// stays pending, since its atomic chunk says it all. Abandoned is what the sweep makes of one whose front died in
+// between, or whose manifest was refused: its items never run.
 const (
 	AcceptPending   Accepted = "pending"
 	AcceptComplete  Accepted = "complete"
@@ -145,10 +198,51 @@ type Summary struct {
 	Started  time.Time  `json:"started,omitzero"`   // start of the first attempt reported
 	Ended    time.Time  `json:"ended,omitzero"`     // end of the last attempt, once all have ended
 	Receipts []Receipt  `json:"receipts,omitempty"` // the inline page
+
+	// Rest is the state of every item without a final receipt, once the batch was stopped: one word in place of a million
+	// receipts. "": they are still to come.
+	Rest ItemState `json:"rest,omitempty"`
+	// Reason says why the batch was stopped.
+	Reason string `json:"reason,omitempty"`
+	// Groups are the failures by class, code and host, the largest first, at most [MaxGroups]; GroupsLeft is how many failed
+	// items are in none of them.
+	Groups     []ErrorGroup `json:"groups,omitempty"`
+	GroupsLeft int          `json:"groups_left,omitempty"`
+	Pace       Pace         `json:"pace,omitzero"`
+	// Webhook is the receipt of the notice of the end: its attempts are the delivery log. Nil: none was asked for, or tried yet.
+	Webhook *Receipt `json:"webhook,omitempty"`
+}
+
+// ErrorGroup is how many items failed in the same way.
+type ErrorGroup struct {
+	Class   Class  `json:"class"`
+	Code    string `json:"code"`
+	Host    string `json:"host,omitempty"`
+	Count   int    `json:"count"`
+	Example int    `json:"example"` // index of one of them
+	Message string `json:"message"` // of the example
+}
+
+// MaxGroups bounds the error groups of a batch.
+const MaxGroups = 50
+
+// Pace is how fast a batch ran of late, in the seconds before At.
+type Pace struct {
+	At    time.Time `json:"at"`
+	Items float64   `json:"items"` // that ended, a second
+	Bytes float64   `json:"bytes"` // of them, a second
 }
 
 // SummaryVersion is the version of [Summary] and [Page] that this build writes.
-const SummaryVersion = 1
+const SummaryVersion = 2
+
+// Settle returns what an item's receipt says once the batch was stopped: an item that has not ended ends as the rest does.
+func (s *Summary) Settle(r Receipt) Receipt {
+	if s.Rest != "" && !r.State.Final() {
+		r.State, r.RetryAt, r.Failure = s.Rest, time.Time{}, nil
+	}
+	return r
+}
 
 // Page holds the receipts of the items from First on, at most [PageSize], in index order; an item without
 // news has no receipt in it.

@@ -14,6 +14,8 @@ type Claim struct {
 	Version int         `json:"v"`
 	Worker  string      `json:"worker"`
 	Written time.Time   `json:"written"`
+	Pool    string      `json:"pool,omitempty"`
+	Slots   int         `json:"slots,omitempty"`
 	Held    []HeldClaim `json:"held"`
 }
 
@@ -29,7 +31,7 @@ type HeldClaim struct {
 }
 
 // ClaimVersion is the version of [Claim] that this build writes.
-const ClaimVersion = 1
+const ClaimVersion = 2
 
 // Charge is how many crashes the item has to answer for if this claim ended without a word.
 func (h HeldClaim) Charge() int {

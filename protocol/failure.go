@@ -35,6 +35,7 @@ type Failure struct {
 	Cause   string `json:"cause,omitempty"`  // what lay behind it, for the operator
 	Hint    string `json:"hint,omitempty"`   // what the reader may do about it
 	Status  int    `json:"status,omitempty"` // HTTP status of the peer; 0: none
+	Host    string `json:"host,omitempty"`   // whose failure it was: a host, or s3://bucket or the sandbox; "": nobody's
 }
 
 // Limits of the texts of a failure, in bytes. They keep a page of receipts below the message limit of a broker (1 MiB by

@@ -17,28 +17,52 @@ const (
 // Lanes lists all lanes, the one that goes first first.
 var Lanes = []Lane{Interactive, Bulk}
 
-// Item is one copy as the caller asked for it.
+// Item is one copy as the caller asked for it, and its place.
 type Item struct {
-	Index int    // position in the batch, from 0
-	ID    string // the caller's id; "" if none was given
-	Src   Location
-	Dest  Location
+	Index  int    // position in the batch, from 0
+	ID     string // the caller's id; "" if none was given
+	Src    Location
+	Dest   Location
+	Expect Expect
 }
 
-// Work is the message that carries one item to a worker. Src and Dest travel sealed in Sealed.
+// Asked returns the item as it stands in a manifest.
+func (i *Item) Asked() ManifestItem {
+	return ManifestItem{ID: i.ID, Src: i.Src, Dest: i.Dest, Expect: i.Expect}
+}
+
+// Kind is what a worker is asked to do.
+type Kind string
+
+// The kinds of work.
+const (
+	KindCopy    Kind = ""
+	KindWebhook Kind = "webhook" // tell who asked for it that a batch has ended
+)
+
+// WebhookIndex is the index under which the notice of a batch's end is worked on and reported.
+const WebhookIndex = -1
+
+// Work is the message that carries one item to a worker. What is to be copied is Sealed, or stands in the manifest.
 type Work struct {
 	Version int     `json:"v"`
 	Org     OrgID   `json:"org"`
 	Batch   BatchID `json:"batch"`
 	Index   int     `json:"index"`
-	Total   int     `json:"total"`           // items in the batch
-	Chunks  int     `json:"chunks"`          // atomic batches that the batch was published in; above 1 it runs only once accepted
-	ID      string  `json:"id,omitempty"`    // the caller's id
+	Total   int     `json:"total"` // items in the batch
+	Chunks  int     `json:"chunks,omitempty"`
+	Kind    Kind    `json:"kind,omitempty"`
+	ID      string  `json:"id,omitempty"`    // the caller's id, where Sealed is given
 	Lane    Lane    `json:"lane"`            // where it came in
 	Pool    string  `json:"pool"`            // which workers may run it
 	Shard   int     `json:"shard"`           // which consumer of the pool
 	Trace   string  `json:"trace,omitempty"` // W3C traceparent of the call that asked for it
-	Sealed  []byte  `json:"sealed"`          // [Sealer.SealLocations]
+	// Sealed is a [Sealer.SealItem]; empty: the item stands in the manifest of that generation. Generation 0 is the manifest in
+	// the accept record.
+	Sealed     []byte `json:"sealed,omitempty"`
+	Generation int    `json:"generation,omitempty"`
+	// Recheck says that the item may have been published before: its receipt and the claims on it are to be looked up.
+	Recheck bool `json:"recheck,omitempty"`
 
 	// Fence is above that of every claim that ended in a planned retry of this item; 0 before the first retry.
 	Fence uint64 `json:"fence,omitempty"`
@@ -49,7 +73,7 @@ type Work struct {
 }
 
 // WorkVersion is the version of [Work] that this build writes.
-const WorkVersion = 1
+const WorkVersion = 2
 
 // DefaultMaxAttempts bounds the attempts of an item that gives no number of its own.
 const DefaultMaxAttempts = 4
@@ -104,6 +128,8 @@ type Receipt struct {
 	Verified bool      `json:"verified"`         // compared with something independent of the bytes we hold
 	Failure  *Failure  `json:"failure,omitempty"`
 	Attempts []Attempt `json:"attempts,omitempty"`
+	Status   int       `json:"http_status,omitempty"` // of the last answer of a peer; 0: none
+	RetryAt  time.Time `json:"retry_at,omitzero"`     // when a retrying item is due
 	// ResumedFrom is how many bytes an earlier attempt had left that were not moved again.
 	ResumedFrom int64  `json:"resumed_from_bytes"`
 	TraceID     string `json:"trace_id,omitempty"`
@@ -127,4 +153,4 @@ type ReportBundle struct {
 }
 
 // ReportVersion is the version of [ReportBundle] that this build writes.
-const ReportVersion = 1
+const ReportVersion = 2

@@ -52,31 +52,41 @@ func NewSealKey() []byte {
 // ID tells keys apart without telling the key.
 func (s *Sealer) ID() string { return s.id }
 
-type sealedLocations struct {
-	Src  Location `json:"src"`
-	Dest Location `json:"dest"`
-}
-
-// SealLocations encrypts both ends of an item.
-func (s *Sealer) SealLocations(ref Ref, src, dest Location) ([]byte, error) {
-	plain, err := json.Marshal(sealedLocations{src, dest})
+// SealItem encrypts what a caller asked for.
+func (s *Sealer) SealItem(ref Ref, item *ManifestItem) ([]byte, error) {
+	plain, err := json.Marshal(item)
 	if err != nil {
 		return nil, fmt.Errorf("seal item %d of %s: %w", ref.Index, ref.Batch, err)
 	}
 	return s.aead.Seal(nil, nil, plain, additional(ref)), nil
 }
 
-// OpenLocations decrypts both ends of an item. The error is [ErrSeal] and nothing of the content.
-func (s *Sealer) OpenLocations(ref Ref, sealed []byte) (src, dest Location, err error) {
+// OpenItem decrypts what a caller asked for. The error is [ErrSeal] and nothing of the content.
+func (s *Sealer) OpenItem(ref Ref, sealed []byte) (ManifestItem, error) {
+	var item ManifestItem
 	plain, err := s.aead.Open(nil, nil, sealed, additional(ref))
+	if err != nil || json.Unmarshal(plain, &item) != nil {
+		return ManifestItem{}, fmt.Errorf("item %d of %s: %w", ref.Index, ref.Batch, ErrSeal)
+	}
+	return item, nil
+}
+
+// SealText encrypts a secret of a batch, such as the key that signs its webhook.
+func (s *Sealer) SealText(org OrgID, batch BatchID, text string) []byte {
+	return s.aead.Seal(nil, nil, []byte(text), textName(org, batch))
+}
+
+// OpenText decrypts a secret of a batch. The error is [ErrSeal].
+func (s *Sealer) OpenText(org OrgID, batch BatchID, sealed []byte) (string, error) {
+	plain, err := s.aead.Open(nil, nil, sealed, textName(org, batch))
 	if err != nil {
-		return src, dest, fmt.Errorf("item %d of %s: %w", ref.Index, ref.Batch, ErrSeal)
+		return "", fmt.Errorf("a secret of %s: %w", batch, ErrSeal)
 	}
-	var both sealedLocations
-	if json.Unmarshal(plain, &both) != nil {
-		return src, dest, fmt.Errorf("item %d of %s: %w", ref.Index, ref.Batch, ErrSeal)
-	}
-	return both.Src, both.Dest, nil
+	return string(plain), nil
+}
+
+func textName(org OrgID, batch BatchID) []byte {
+	return append([]byte("text\x00"), additional(Ref{Org: org, Batch: batch})...)
 }
 
 func additional(ref Ref) []byte {

@@ -28,33 +28,33 @@ func TestSealOpensForItsItemOnly(t *testing.T) {
 	}
 	src, dest := locations()
 	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 7}
-	sealed, err := sealer.SealLocations(ref, src, dest)
+	sealed, err := sealer.SealItem(ref, &protocol.ManifestItem{Src: src, Dest: dest})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(sealed, []byte(secret)) || bytes.Contains(sealed, []byte("host")) {
 		t.Error("the sealed form shows what it seals")
 	}
-	gotSrc, gotDest, err := sealer.OpenLocations(ref, sealed)
+	got, err := sealer.OpenItem(ref, sealed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]protocol.Location{src, dest}, []protocol.Location{gotSrc, gotDest}); diff != "" {
+	if diff := cmp.Diff([]protocol.Location{src, dest}, []protocol.Location{got.Src, got.Dest}); diff != "" {
 		t.Error(diff)
 	}
-	again, err := sealer.SealLocations(ref, src, dest)
+	again, err := sealer.SealItem(ref, &protocol.ManifestItem{Src: src, Dest: dest})
 	if err != nil || bytes.Equal(again, sealed) {
 		t.Errorf("sealing twice gives the same bytes (%v)", err)
 	}
 	for _, other := range []protocol.Ref{{Org: "ORG2", Batch: "bat_1", Index: 7}, {Org: "ORG", Batch: "bat_2", Index: 7}, {Org: "ORG", Batch: "bat_1", Index: 8}, {}} {
-		if _, _, err := sealer.OpenLocations(other, sealed); !errors.Is(err, protocol.ErrSeal) {
+		if _, err := sealer.OpenItem(other, sealed); !errors.Is(err, protocol.ErrSeal) {
 			t.Errorf("it opens for %+v: %v", other, err)
 		}
 	}
 	for i := range sealed {
 		bent := bytes.Clone(sealed)
 		bent[i] ^= 1
-		if _, _, err := sealer.OpenLocations(ref, bent); !errors.Is(err, protocol.ErrSeal) {
+		if _, err := sealer.OpenItem(ref, bent); !errors.Is(err, protocol.ErrSeal) {
 			t.Fatalf("it opens with byte %d bent: %v", i, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestSealOpensForItsItemOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := stranger.OpenLocations(ref, sealed); !errors.Is(err, protocol.ErrSeal) || stranger.ID() == sealer.ID() {
+	if _, err := stranger.OpenItem(ref, sealed); !errors.Is(err, protocol.ErrSeal) || stranger.ID() == sealer.ID() {
 		t.Errorf("another key opens it: %v", err)
 	}
 	for _, n := range []int{0, 16, 31, 33} {
@@ -88,6 +88,43 @@ func TestLocationsShowNoSecret(t *testing.T) {
 	} {
 		if got := protocol.RedactURL(raw); got != want {
 			t.Errorf("RedactURL(%q) = %q, want %q", raw, got, want)
+		}
+	}
+}
+
+func TestSealedPageOpensForItsPlaceOnly(t *testing.T) {
+	t.Parallel()
+	sealer, err := protocol.NewSealer(protocol.NewSealKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, dest := locations()
+	size := int64(0)
+	items := make([]protocol.ManifestItem, protocol.PageSize)
+	for i := range items {
+		items[i] = protocol.ManifestItem{ID: fmt.Sprint(i), Src: src, Dest: dest, Expect: protocol.Expect{Size: &size, SHA256: "ab"}}
+	}
+	sealed, err := sealer.SealPage("ORG", "bat_1", 3, items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(sealed, []byte(secret)) || len(sealed) > 16<<10 {
+		t.Errorf("a page of like items takes %d bytes, or shows what it seals", len(sealed))
+	}
+	got, err := sealer.OpenPage("ORG", "bat_1", 3, sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(items, got); diff != "" {
+		t.Error(diff)
+	}
+	open := func(org protocol.OrgID, batch protocol.BatchID, page int) error {
+		_, err := sealer.OpenPage(org, batch, page, sealed)
+		return err
+	}
+	for _, err := range []error{open("ORG2", "bat_1", 3), open("ORG", "bat_2", 3), open("ORG", "bat_1", 4)} {
+		if !errors.Is(err, protocol.ErrSeal) {
+			t.Errorf("it opens elsewhere: %v", err)
 		}
 	}
 }

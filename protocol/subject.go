@@ -52,6 +52,8 @@ const (
 	RetryDue      = "cf.retry.due." // where due retries appear: <pool>.<shard>
 	WakeSubject   = "cf.wake."      // core NATS: there is new work in <lane>
 	ChangeSubject = "cf.change."    // core NATS: <org>.<batch> changed in KV
+	ProgressWords = "cf.progress."  // core NATS: bytes of running items of <org>.<batch>
+	PlanSubject   = "cf.plan."      // core NATS, answered by one worker of <pool>
 )
 
 // RetrySubject is where an item of a pool's shard appears when its delay is over.
@@ -80,6 +82,29 @@ func SummaryKey(org OrgID, batch BatchID) string { return batchKey(org, batch) +
 func PageKey(org OrgID, batch BatchID, page int) string {
 	return batchKey(org, batch) + ".page." + strconv.Itoa(page)
 }
+
+// ManifestKey is the key of a page of a manifest, in the manifest bucket.
+func ManifestKey(org OrgID, batch BatchID, generation, page int) string {
+	return batchKey(org, batch) + "." + strconv.Itoa(generation) + "." + strconv.Itoa(page)
+}
+
+// ControlKey is the key of a batch's [Control], and of its [Feed], each in a bucket of its own.
+func ControlKey(org OrgID, batch BatchID) string { return batchKey(org, batch) }
+
+// BatchFilter matches all keys of a batch, in every bucket that has more than one a batch.
+func BatchFilter(org OrgID, batch BatchID) string { return batchKey(org, batch) + ".>" }
+
+// RerunKey is the KV key of the record of what was run again of a batch.
+func RerunKey(org OrgID, batch BatchID) string { return batchKey(org, batch) + ".rerun" }
+
+// ProgressSubject is where workers tell, over core NATS, how far running items of a batch are.
+func ProgressSubject(org OrgID, batch BatchID) string { return ProgressWords + batchKey(org, batch) }
+
+// PlanOf is where the workers of a pool are asked what they would do.
+func PlanOf(pool string) string { return PlanSubject + Token(pool) }
+
+// ScheduleFilter matches the planned retries of a batch.
+func ScheduleFilter(org OrgID, batch BatchID) string { return RetryAt + batchKey(org, batch) + ".>" }
 
 func batchKey(org OrgID, batch BatchID) string {
 	return Token(string(org)) + "." + Token(string(batch))

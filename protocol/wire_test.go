@@ -2,7 +2,9 @@ package protocol_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,37 +21,56 @@ var update = flag.Bool("update", false, "write the golden messages of the curren
 // for ever.
 func messages() map[string]any {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	failure := &protocol.Failure{Class: protocol.NotFound, Code: "source_http_404", Message: "Failed to download file: 404 Not Found", Cause: "open https://h/f: the server refused", Hint: "Check the URL.", Status: 404}
+	failure := &protocol.Failure{Class: protocol.NotFound, Code: "source_http_404", Message: "Failed to download file: 404 Not Found", Cause: "open https://h/f: the server refused", Hint: "Check the URL.", Status: 404, Host: "h"}
 	attempt := protocol.Attempt{Number: 1, Worker: "w1", Start: at, End: at.Add(time.Second), Bytes: 5, Failure: failure}
 	receipt := protocol.Receipt{
 		Index: 3, ID: "file-3", State: protocol.ItemFailed, Bytes: 5, SHA256: "ab", ETag: "cd", Verified: true, Failure: failure,
-		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
+		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, Status: 404, RetryAt: at, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
 	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 3}
 	return map[string]any{
 		"work": &protocol.Work{
-			Version: protocol.WorkVersion, Org: "ORG", Batch: "bat_1", Index: 3, Total: 9, Chunks: 2, ID: "file-3", Lane: protocol.Bulk, Pool: "default",
+			Version: protocol.WorkVersion, Org: "ORG", Batch: "bat_1", Index: 3, Total: 9, Chunks: 2, ID: "file-3", Lane: protocol.Bulk, Pool: "default", Kind: protocol.KindWebhook, Generation: 4, Recheck: true, Fence: 12,
 			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt},
 		},
 		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}},
 		"acceptance": &protocol.Acceptance{
 			Version: protocol.AcceptanceVersion, Batch: "bat_1", Org: "ORG", Lane: protocol.Bulk, Pool: "default", Total: 9, Chunks: 2, Request: "ef", Keyed: true,
 			State: protocol.AcceptPending, Generation: 1, Created: at, IDs: []string{"a", ""},
+			Manifest: []byte{1}, Label: "nightly", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", RerunOf: "bat_0",
+			Options: protocol.Options{
+				Attempts: 2, Canary: 3, Rate: 4.5, MaxFailed: protocol.Threshold{Given: true, Count: 1, Share: 0.5},
+				Webhook: &protocol.Webhook{Sealed: []byte{2}, Shown: "https://h/hook"},
+			},
 		},
 		"summary": &protocol.Summary{
 			Version: protocol.SummaryVersion, Batch: "bat_1", Org: "ORG", Lane: protocol.Bulk, Total: 9, State: protocol.BatchRunning,
 			Tally:   protocol.Tally{Succeeded: 1, Failed: 2, Canceled: 3, Skipped: 4, Retrying: 5, Bytes: 6},
-			Started: at, Ended: at, Receipts: []protocol.Receipt{receipt},
+			Started: at, Ended: at, Receipts: []protocol.Receipt{receipt}, Rest: protocol.ItemCanceled, Reason: protocol.ReasonMaxFailed,
+			Groups:     []protocol.ErrorGroup{{Class: protocol.NotFound, Code: "source_http_404", Host: "h", Count: 2, Example: 3, Message: "m"}},
+			GroupsLeft: 1, Pace: protocol.Pace{At: at, Items: 1.5, Bytes: 2.5}, Webhook: &receipt,
 		},
 		"page":  &protocol.Page{Version: protocol.SummaryVersion, First: 256, Receipts: []protocol.Receipt{receipt}},
-		"claim": &protocol.Claim{Version: protocol.ClaimVersion, Worker: "w1", Written: at, Held: []protocol.HeldClaim{{Ref: ref, Fence: 11, Crashes: 2}}},
+		"claim": &protocol.Claim{Version: protocol.ClaimVersion, Worker: "w1", Written: at, Pool: "default", Slots: 8, Held: []protocol.HeldClaim{{Ref: ref, Fence: 11, Crashes: 2}}},
+		"control": &protocol.Control{
+			Version: protocol.ControlVersion, Org: "ORG", Batch: "bat_1", Wanted: protocol.WantPause, Reason: protocol.ReasonCanary, At: at, Resumes: 2, CanaryDone: true,
+		},
+		"feed": &protocol.Feed{
+			Version: protocol.FeedVersion, Org: "ORG", Batch: "bat_1", Next: 9, Redo: 1, RedoEnd: 8, Pass: 2, Owner: "a1", At: at, Created: at,
+		},
 	}
+}
+
+// versions tells the current version of each kind. Golden files of earlier ones must still decode.
+var versions = map[string]int{
+	"work": protocol.WorkVersion, "reports": protocol.ReportVersion, "acceptance": protocol.AcceptanceVersion, "summary": protocol.SummaryVersion,
+	"page": protocol.SummaryVersion, "claim": protocol.ClaimVersion, "control": protocol.ControlVersion, "feed": protocol.FeedVersion,
 }
 
 func TestWireForms(t *testing.T) {
 	t.Parallel()
 	for name, want := range messages() {
-		path := filepath.Join("testdata", name+".v1.json")
+		path := filepath.Join("testdata", fmt.Sprintf("%s.v%d.json", name, versions[name]))
 		if *update {
 			data, err := json.MarshalIndent(want, "", "  ")
 			if err != nil {
@@ -85,8 +106,41 @@ func newLike(v any) any {
 		return &protocol.Summary{}
 	case *protocol.Page:
 		return &protocol.Page{}
+	case *protocol.Control:
+		return &protocol.Control{}
+	case *protocol.Feed:
+		return &protocol.Feed{}
 	}
 	return &protocol.Claim{}
+}
+
+// TestOlderVersionsDecode reads what earlier builds wrote: each field that is in a golden message arrives.
+func TestOlderVersionsDecode(t *testing.T) {
+	t.Parallel()
+	for name, now := range messages() {
+		for version := 1; version < versions[name]; version++ {
+			path := filepath.Join("testdata", fmt.Sprintf("%s.v%d.json", name, version))
+			golden, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := newLike(now)
+			if err := json.Unmarshal(golden, got); err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			again, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var was, is map[string]any
+			if err := errors.Join(json.Unmarshal(golden, &was), json.Unmarshal(again, &is)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(was, is); diff != "" {
+				t.Errorf("%s is not what it was after decoding (-was +is):\n%s", path, diff)
+			}
+		}
+	}
 }
 
 func TestTallyTellsTheState(t *testing.T) {

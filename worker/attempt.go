@@ -52,9 +52,9 @@ func (w *Worker) cleanUp(j *job) {
 	if len(j.held.stale) == 0 {
 		return
 	}
-	src, dest, err := w.sealer.OpenLocations(j.work.Ref(), j.work.Sealed)
+	asked, err := w.sealer.OpenItem(j.work.Ref(), j.work.Sealed)
 	if err == nil {
-		err = w.copier.discard(transfer{org: j.work.Org, src: src, dest: dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale})
+		err = w.copier.discard(transfer{org: j.work.Org, src: asked.Src, dest: asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale})
 	}
 	if err != nil {
 		w.cfg.Logger.Warn("what a dead worker left was not removed", "batch", j.work.Batch, "index", j.work.Index, "error", err)
@@ -90,7 +90,7 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 }
 
 func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
-	src, dest, err := w.sealer.OpenLocations(j.work.Ref(), j.work.Sealed)
+	asked, err := w.sealer.OpenItem(j.work.Ref(), j.work.Sealed)
 	if err != nil {
 		return copied{}, &failureError{protocol.Failure{
 			Class: protocol.Invalid, Code: "seal_unreadable", Message: "This worker cannot read the item's locations",
@@ -98,7 +98,7 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 		}}
 	}
 	return w.copier.copy(ctx, transfer{
-		org: j.work.Org, id: j.work.ID, src: src, dest: dest,
+		org: j.work.Org, id: j.work.ID, src: asked.Src, dest: asked.Dest,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
 		fence: func() error { return w.claims.fence(ctx, j.held, &j.work) },

@@ -163,7 +163,7 @@ func (b *bundle) submit(n int, adjust func(*protocol.Work)) protocol.BatchID {
 			Version: protocol.WorkVersion, Org: org, Batch: batch, Index: i, Total: n, Chunks: 1,
 			Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
 		}
-		sealed, err := b.sealer.SealLocations(w.Ref(), src(fmt.Sprint(i)), dst(fmt.Sprint("/", i)))
+		sealed, err := b.sealer.SealItem(w.Ref(), &protocol.ManifestItem{Src: src(fmt.Sprint(i)), Dest: dst(fmt.Sprint("/", i))})
 		if err != nil {
 			b.Fatal(err)
 		}

