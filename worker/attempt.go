@@ -49,7 +49,7 @@ func (w *Worker) run(work context.Context, j *job) {
 // cleanUp removes what dead owners of an item left beside its destination. The copy does so too, but an item may fail before it
 // comes that far.
 func (w *Worker) cleanUp(j *job) {
-	if len(j.held.stale) == 0 {
+	if len(j.held.stale) == 0 || j.work.Kind != protocol.KindCopy {
 		return
 	}
 	asked, err := w.sealer.OpenItem(j.work.Ref(), j.work.Sealed)
@@ -67,7 +67,13 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 	defer cancel(nil)
 	res := result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
-	thrown := panics.Try(func() { res.copied, err = w.copy(ctx, j) })
+	thrown := panics.Try(func() {
+		if j.work.Kind == protocol.KindWebhook {
+			res.copied, err = w.notify(ctx, j)
+			return
+		}
+		res.copied, err = w.copy(ctx, j)
+	})
 	res.attempt.End = time.Now().UTC()
 	res.attempt.Bytes = res.copied.read
 	switch {
@@ -98,7 +104,7 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 		}}
 	}
 	return w.copier.copy(ctx, transfer{
-		org: j.work.Org, id: j.work.ID, src: asked.Src, dest: asked.Dest,
+		org: j.work.Org, id: j.work.ID, src: asked.Src, dest: asked.Dest, expect: asked.Expect, watched: j.watched(),
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
 		fence: func() error { return w.claims.fence(ctx, j.held, &j.work) },
@@ -125,7 +131,7 @@ func (w *Worker) finish(work context.Context, j *job, res result) {
 	}
 	verdict := done
 	if res.failure != nil {
-		verdict = decide(res.failure.Class, res.attempt.Number, j.maxAttempts())
+		verdict = j.decide(&res)
 	}
 	receipt := j.receipt(res, verdict)
 	w.log(j, &receipt)
@@ -170,7 +176,7 @@ func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receip
 	if err != nil {
 		return fmt.Errorf("plan a retry: %w", err)
 	}
-	at := time.Now().Add(backoff(res.attempt.Number, res.retryAfter))
+	at := time.Now().Add(j.backoff(&res))
 	if err := w.conn.PlanRetry(work, j.work.Ref(), res.attempt.Number, j.work.Pool, j.work.Shard, at, data); err != nil {
 		return fmt.Errorf("plan a retry: %w", err)
 	}
@@ -182,7 +188,7 @@ func (j *job) maxAttempts() int { return orDefault(j.work.MaxAttempts, protocol.
 func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	r := protocol.Receipt{
 		Index: j.work.Index, ID: j.work.ID, TraceID: traceID(j.work.Trace),
-		Attempts: append(slices.Clip(j.work.Attempts), res.attempt),
+		Attempts: append(slices.Clip(j.work.Attempts), res.attempt), Status: res.status(),
 	}
 	switch v {
 	case done:

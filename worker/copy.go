@@ -57,6 +57,8 @@ type transfer struct {
 	temp      string
 	stale     []string
 	fence     func() error // asked right before the destination becomes visible
+	expect    protocol.Expect
+	watched   *protocol.Work // whose progress is told; nil: nobody's
 }
 
 // copied is what a copy came to; after an error only read counts.
@@ -66,6 +68,7 @@ type copied struct {
 	sha256   string
 	etag     string
 	verified bool
+	status   int // HTTP, of the peer that was asked last; 0: none was
 }
 
 // sourceError marks an error of the source, so that one that surfaces from the destination's Put is told
