@@ -1,0 +1,16 @@
+// Package observe measures what the roles do: metrics in the form of Prometheus, traces over OTLP.
+//
+// # What it guarantees
+//
+// Every name is a constant of names.go. The number of series is bounded: no id, host, path or org is ever the value of a label.
+// A nil [Metrics] is valid and measures nothing, so that a role needs no case for it.
+//
+// Recording allocates once at most for label sets that were seen before.
+//
+// # Traces
+//
+// Each API call that starts work has a span, and each attempt at an item is a span below it, in whichever process it runs: the W3C
+// traceparent travels with the accept record and the work. The trace id stands in every receipt. Spans leave the
+// process only if the standard variables ask for it (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT; http/protobuf). Without
+// them trace ids are made all the same, and nothing is recorded.
+package observe

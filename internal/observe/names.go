@@ -1,0 +1,59 @@
+package observe
+
+// Names of metrics, as Prometheus shows them but for the suffix _total of counters and _seconds and _bytes of units, which the exporter adds.
+// They are part of the contract with dashboards and alerts: never change one, add another.
+const (
+	nameRequests = "copyfleet.http.request.duration" // API calls, by route and status class
+	nameAccepted = "copyfleet.accepted.items"        // items whose acceptance was answered, by lane
+	nameBatches  = "copyfleet.accepted.batches"      // batches, by lane
+	nameWatchers = "copyfleet.watchers"              // open event streams
+	nameQueued   = "copyfleet.queue.items"           // items in the queue, by lane and whether they wait or are held
+	nameQueueAge = "copyfleet.queue.age"             // age of the first item that waits, by lane
+	nameSlots    = "copyfleet.slots"                 // slots of a worker, busy and free
+	nameAttempts = "copyfleet.attempts"              // attempts, by outcome and class
+	nameBytes    = "copyfleet.copied"                // bytes at destinations
+	nameStages   = "copyfleet.stage.duration"        // time of an item in each stage
+	nameFed      = "copyfleet.fed.items"             // items put into the queue from manifests
+	nameUnfed    = "copyfleet.unfed.items"           // items in manifests that are yet to be put into the queue
+	nameFolded   = "copyfleet.folded.reports"        // reports that became receipts
+	nameCommits  = "copyfleet.commit.duration"       // commits of receipts, by result
+	nameLag      = "copyfleet.aggregator.lag"        // bundles of reports that are not folded yet
+	nameWebhooks = "copyfleet.webhooks"              // notices of ends, by outcome
+	scope        = "github.com/copyfleet/copyfleet"  // of meters and tracers
+)
+
+// Attribute keys. Each has a small fixed set of values; ids, hosts and orgs are in receipts and traces, never here.
+const (
+	keyRoute   = "route"
+	keyMethod  = "method"
+	keyStatus  = "status" // "2xx", "4xx", "5xx"
+	keyLane    = "lane"
+	keyState   = "state"
+	keyOutcome = "outcome"
+	keyClass   = "class"
+	keyStage   = "stage"
+	keyResult  = "result"
+)
+
+// Stage is a part of an item's way through a worker.
+type Stage string
+
+// The stages: from its publication to its delivery, storing the claim, moving the bytes, and storing the report.
+const (
+	StageQueue  Stage = "queue"
+	StageClaim  Stage = "claim"
+	StageCopy   Stage = "copy"
+	StageReport Stage = "report"
+)
+
+// Attributes of spans.
+const (
+	spanOrg     = "copyfleet.org"
+	spanBatch   = "copyfleet.batch"
+	spanIndex   = "copyfleet.index"
+	spanAttempt = "copyfleet.attempt"
+	spanClass   = "copyfleet.failure.class"
+	spanCode    = "copyfleet.failure.code"
+	spanBytes   = "copyfleet.bytes"
+	spanItems   = "copyfleet.items"
+)
