@@ -77,8 +77,9 @@ func (t *Traces) Call(ctx context.Context, header http.Header, method, route str
 		return ctx, Span{}
 	}
 	ctx = w3c.Extract(ctx, propagation.HeaderCarrier(header))
+	//nolint:spancheck // the caller ends it
 	ctx, span := t.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route))) //nolint:spancheck // the caller ends it
+		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route)))
 	return ctx, Span{span}
 }
 
@@ -103,7 +104,7 @@ func (t *Traces) Attempt(ctx context.Context, parent string, item Item) (context
 	if parent != "" {
 		ctx = w3c.Extract(ctx, propagation.MapCarrier{traceparent: parent})
 	}
-	ctx, span := t.tracer.Start(ctx, "copy", trace.WithSpanKind(trace.SpanKindConsumer)) //nolint:spancheck // the caller ends it
+	ctx, span := t.tracer.Start(ctx, "copy", trace.WithSpanKind(trace.SpanKindConsumer))
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String(spanOrg, item.Org), attribute.String(spanBatch, item.Batch),
 			attribute.Int(spanIndex, item.Index), attribute.Int(spanAttempt, item.Attempt))
