@@ -34,6 +34,7 @@ type Object struct {
 	ContentType string        // "" if not told
 	ETag        string        // "" if not told
 	Modified    time.Time     // zero if not told
+	Status      int           // HTTP status of the answer; 0 if there was none
 }
 
 // Content is what a destination is to hold.
@@ -52,6 +53,8 @@ type Content struct {
 type Stored struct {
 	Bytes int64
 	ETag  string // as the receiver told it; "" if it did not
+	// Status is the HTTP status of the receiver's answer; 0 if there was none.
+	Status int
 }
 
 // Destination is something that can be written as a whole.

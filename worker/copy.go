@@ -2,11 +2,8 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
-	"io"
 	"path"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -47,6 +44,7 @@ type copier struct {
 	drivers    Drivers
 	spoolDir   string
 	spoolLimit int64
+	progress   *progress // nil: nobody is told
 }
 
 // transfer is one copy to be made.
@@ -78,18 +76,33 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
+// copy makes the copy. Its error says whose failure it was.
 func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	object, err := c.source(t).Open(ctx)
 	if err != nil {
-		return copied{}, &sourceError{err}
+		return copied{}, blame(t, &sourceError{err})
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
+	came, err := c.move(ctx, t, object)
+	came.status = peerStatus(t, object.Status, came.status)
+	if err != nil {
+		return copied{read: came.read, status: came.status}, blame(t, err)
+	}
+	return came, nil
+}
 
-	meter := &meter{item: t.id, body: object.Body, hash: sha256.New(), size: object.Size}
+// move brings an open source to the destination.
+func (c *copier) move(ctx context.Context, t transfer, object *storage.Object) (copied, error) {
+	if err := checkSize(t, object.Size); err != nil {
+		return copied{}, &sourceError{err}
+	}
+	meter := newMeter(t, object)
+	defer c.progress.end(meter)
+	meter.progress = c.progress
 	destination := c.destination(t)
 	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType}
 	content.Ready = func() error {
-		if err := meter.complete(); err != nil {
+		if err := meter.complete(t); err != nil {
 			return err
 		}
 		failpoint.HitItem(failpoint.BytesComplete, t.id)
@@ -102,22 +115,23 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	if object.Size == storage.UnknownSize && destination.NeedsSize() {
 		spooled, err := spool.Content(ctx, meter, c.spoolDir, c.spoolLimit)
 		if err != nil {
-			return copied{read: meter.read}, &sourceError{err}
+			return copied{read: meter.read.Load()}, &sourceError{err}
 		}
 		defer func() { _ = spooled.Close() }() // an unlinked file; its space returns with the handle
 		content.Body, content.Size = spooled, spooled.Size()
 	}
 	stored, err := destination.Put(ctx, content)
 	if err != nil {
-		return copied{read: meter.read}, fmt.Errorf("copy %s to %s: %w", t.src, t.dest, err)
+		return copied{read: meter.read.Load()}, fmt.Errorf("copy %s to %s: %w", t.src, t.dest, err)
 	}
 	failpoint.HitItem(failpoint.DestinationVisible, t.id)
 	return copied{
-		read:     meter.read,
+		read:     meter.read.Load(),
 		stored:   stored.Bytes,
 		sha256:   hex.EncodeToString(meter.hash.Sum(nil)),
 		etag:     stored.ETag,
-		verified: object.Size != storage.UnknownSize,
+		verified: object.Size != storage.UnknownSize || t.expect.Given(),
+		status:   stored.Status,
 	}, nil
 }
 
@@ -184,43 +198,4 @@ func (u unsupported) Put(context.Context, storage.Content) (storage.Stored, erro
 
 func (u unsupported) err(op string) error {
 	return storage.Errorf(storage.Invalid, "location_unsupported", op, string(u.kind), "this worker does not know locations of type %s", u.kind)
-}
-
-// meter counts and digests what is read, and marks the errors of the source.
-type meter struct {
-	item string // its caller's id
-	body io.Reader
-	hash hash.Hash
-	size int64
-	read int64
-	eof  bool
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.body.Read(p)
-	m.read += int64(n)
-	if n > 0 {
-		failpoint.HitItem(failpoint.BytesMoving, m.item)
-	}
-	_, _ = m.hash.Write(p[:n]) // a hash never fails
-	if err == io.EOF {         // not errors.Is: an error that wraps io.EOF is a broken connection
-		m.eof = true
-		return n, io.EOF
-	}
-	if err != nil {
-		return n, &sourceError{err}
-	}
-	return n, nil
-}
-
-// complete checks that the whole source was read and is as long as it said. Drivers check it too; a
-// success that nobody verified is worth a second look.
-func (m *meter) complete() error {
-	if m.size != storage.UnknownSize && m.read != m.size {
-		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source gave %d of %d bytes", m.read, m.size)}
-	}
-	if m.size == storage.UnknownSize && !m.eof {
-		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source was not read to its end")}
-	}
-	return nil
 }

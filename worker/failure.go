@@ -41,7 +41,45 @@ func explain(err error) (*protocol.Failure, time.Duration) {
 	return &clipped, retryAfter
 }
 
+// placedError is an error with the place that it happened at.
+type placedError struct {
+	host string
+	err  error
+}
+
+func (e *placedError) Error() string { return e.err.Error() }
+func (e *placedError) Unwrap() error { return e.err }
+
+// blame notes whose failure an error of a copy is.
+func blame(t transfer, err error) error {
+	place := t.dest
+	if _, fromSource := errors.AsType[*sourceError](err); fromSource {
+		place = t.src
+	}
+	return &placedError{host: hostOf(place), err: err}
+}
+
+// hostOf names the side that failed, for people who look for what failures have in common. It holds no credential.
+func hostOf(place protocol.Location) string {
+	switch place.Type {
+	case protocol.SandboxFile:
+		return "sandbox " + string(place.Sandbox)
+	case protocol.Object:
+		return "s3://" + place.Bucket
+	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
+	}
+	return place.Host()
+}
+
 func describe(err error) (*protocol.Failure, time.Duration) {
+	failure, retryAfter := classify(err)
+	if placed, ok := errors.AsType[*placedError](err); ok {
+		failure.Host = placed.host
+	}
+	return failure, retryAfter
+}
+
+func classify(err error) (*protocol.Failure, time.Duration) {
 	if own, ok := errors.AsType[*failureError](err); ok {
 		return &own.failure, 0
 	}

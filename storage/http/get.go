@@ -57,6 +57,7 @@ func (x *exchange) object(resp *http.Response) *storage.Object {
 		Size:        storage.UnknownSize,
 		ContentType: told(resp.Header, "Content-Type"),
 		ETag:        told(resp.Header, "Etag"),
+		Status:      resp.StatusCode,
 	}
 	if resp.ContentLength >= 0 {
 		o.Size = resp.ContentLength

@@ -91,5 +91,5 @@ func (t *transfer) judge(resp *http.Response) (storage.Stored, error) {
 		e.Status, e.StatusText = resp.StatusCode, http.StatusText(resp.StatusCode)
 		return storage.Stored{}, e
 	}
-	return storage.Stored{Bytes: t.content.Size, ETag: told(resp.Header, "Etag")}, nil
+	return storage.Stored{Bytes: t.content.Size, ETag: told(resp.Header, "Etag"), Status: resp.StatusCode}, nil
 }

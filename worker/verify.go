@@ -1,0 +1,131 @@
+package worker
+
+import (
+	"crypto/md5" //nolint:gosec // compared with what a caller says, never trusted for more
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// meter counts and digests what is read of a source, and marks its errors. One goroutine reads; read may be looked at by others.
+type meter struct {
+	item string // its caller's id
+	from string // the source, redacted
+	body io.Reader
+	hash hash.Hash
+	md5  hash.Hash // nil: nobody gave one to compare with
+	size int64     // as the source tells it
+	most int64     // bytes that the caller expects; negative: any number
+	read atomic.Int64
+	eof  bool
+
+	start    time.Time
+	work     *protocol.Work
+	progress *progress // nil: nobody is told
+	told     bool
+}
+
+// newMeter returns the meter of a copy.
+func newMeter(t transfer, object *storage.Object) *meter {
+	m := &meter{item: t.id, from: t.src.Redacted(), body: object.Body, hash: sha256.New(), size: object.Size, most: -1, start: time.Now(), work: t.watched}
+	if t.expect.Size != nil {
+		m.most = *t.expect.Size
+	}
+	if t.expect.MD5 != "" {
+		m.md5 = md5.New() //nolint:gosec // as above
+	}
+	return m
+}
+
+// Read implements io.Reader.
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.body.Read(p)
+	read := m.read.Add(int64(n))
+	if n > 0 {
+		failpoint.HitItem(failpoint.BytesMoving, m.item)
+	}
+	_, _ = m.hash.Write(p[:n]) // a hash never fails
+	if m.md5 != nil {
+		_, _ = m.md5.Write(p[:n])
+	}
+	m.watch()
+	if m.most >= 0 && read > m.most { // a source of unknown length might go on for ever
+		return n, &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from,
+			"it has more than the %d bytes that were expected", m.most)}
+	}
+	if err == io.EOF { // not errors.Is: an error that wraps io.EOF is a broken connection
+		m.eof = true
+		return n, io.EOF
+	}
+	if err != nil {
+		return n, &sourceError{err}
+	}
+	return n, nil
+}
+
+// complete checks that the whole source was read, is as long as it said, and is what the caller expects. Drivers check the
+// first two as well; a success that nobody verified is worth a second look.
+func (m *meter) complete(t transfer) error {
+	read := m.read.Load()
+	if m.size != storage.UnknownSize && read != m.size {
+		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source gave %d of %d bytes", read, m.size)}
+	}
+	if m.size == storage.UnknownSize && !m.eof {
+		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source was not read to its end")}
+	}
+	if err := checkSize(t, read); err != nil {
+		return &sourceError{err}
+	}
+	if err := checkDigest(t, "sha256", t.expect.SHA256, m.hash); err != nil {
+		return &sourceError{err}
+	}
+	if m.md5 == nil {
+		return nil
+	}
+	if err := checkDigest(t, "md5", t.expect.MD5, m.md5); err != nil {
+		return &sourceError{err}
+	}
+	return nil
+}
+
+const expectHint = "The source is not what the manifest says: correct one of the two."
+
+// checkSize compares a size, if it is known, with what the caller expects.
+func checkSize(t transfer, size int64) error {
+	if t.expect.Size == nil || size == storage.UnknownSize || size == *t.expect.Size {
+		return nil
+	}
+	err := storage.Errorf(storage.Corrupt, "source_size_mismatch", "verify", t.src.Redacted(),
+		"it has %d bytes, %d were expected", size, *t.expect.Size)
+	err.Hint = expectHint
+	return err
+}
+
+func checkDigest(t transfer, name, want string, have hash.Hash) error {
+	if want == "" {
+		return nil
+	}
+	got := hex.EncodeToString(have.Sum(nil))
+	if got == want {
+		return nil
+	}
+	err := storage.Errorf(storage.Corrupt, "source_"+name+"_mismatch", "verify", t.src.Redacted(), "its %s is %s, %s was expected", name, got, want)
+	err.Hint = expectHint
+	return err
+}
+
+// peerStatus picks the status that a receipt shows: that of the item's HTTP side, the destination if both are; where neither
+// is, that of the object store.
+func peerStatus(t transfer, src, dest int) int {
+	if dest != 0 && (t.dest.URL != "" || t.src.URL == "") {
+		return dest
+	}
+	return src
+}
