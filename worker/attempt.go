@@ -25,6 +25,9 @@ type result struct {
 // run takes one item through an attempt and its consequences. It never panics and leaves nothing held.
 func (w *Worker) run(work context.Context, j *job) {
 	defer w.claims.drop(j.held)
+	if !w.open(work, j) {
+		return
+	}
 	w.cleanUp(j)
 	if j.held.Crashes >= maxCrashes {
 		w.finish(work, j, w.crashed(j))
@@ -46,17 +49,39 @@ func (w *Worker) run(work context.Context, j *job) {
 	w.finish(work, j, w.attempt(work, j))
 }
 
+// open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's failure.
+func (w *Worker) open(work context.Context, j *job) bool {
+	if j.work.Kind != protocol.KindCopy {
+		j.asked = &protocol.ManifestItem{ID: j.work.ID}
+		return true
+	}
+	j.asked, j.unreadable = w.manifests.item(work, &j.work)
+	switch {
+	case j.unreadable == nil:
+		return true
+	case errors.Is(j.unreadable, protocol.ErrSeal):
+		j.asked = &protocol.ManifestItem{ID: j.work.ID}
+		return true
+	}
+	why := j.unreadable
+	j.asked = &protocol.ManifestItem{}
+	if errors.Is(why, errGone) {
+		w.cfg.Logger.Info("dropping an item of a batch that was removed", "batch", j.work.Batch, "index", j.work.Index)
+		w.ack(j)
+		return false
+	}
+	w.abandon(work, j, why)
+	return false
+}
+
 // cleanUp removes what dead owners of an item left beside its destination. The copy does so too, but an item may fail before it
 // comes that far.
 func (w *Worker) cleanUp(j *job) {
-	if len(j.held.stale) == 0 || j.work.Kind != protocol.KindCopy {
+	if len(j.held.stale) == 0 || j.work.Kind != protocol.KindCopy || j.unreadable != nil {
 		return
 	}
-	asked, err := w.sealer.OpenItem(j.work.Ref(), j.work.Sealed)
-	if err == nil {
-		err = w.copier.discard(transfer{org: j.work.Org, src: asked.Src, dest: asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale})
-	}
-	if err != nil {
+	left := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale}
+	if err := w.copier.discard(left); err != nil {
 		w.cfg.Logger.Warn("what a dead worker left was not removed", "batch", j.work.Batch, "index", j.work.Index, "error", err)
 	}
 }
@@ -84,7 +109,7 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 			Hint: "This is a bug in Copyfleet; the worker's log has the details.",
 		}
 	case err == nil:
-	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), work.Err() != nil:
+	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), work.Err() != nil:
 		res.abandoned = err
 	case w.claims.lapsed(j.held):
 		res.abandoned = fmt.Errorf("%w: %w", errLeaseLost, err) // what failed here says nothing about the new owner's attempt
@@ -96,15 +121,14 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 }
 
 func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
-	asked, err := w.sealer.OpenItem(j.work.Ref(), j.work.Sealed)
-	if err != nil {
+	if j.unreadable != nil {
 		return copied{}, &failureError{protocol.Failure{
 			Class: protocol.Invalid, Code: "seal_unreadable", Message: "This worker cannot read the item's locations",
-			Cause: err.Error(), Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
+			Cause: j.unreadable.Error(), Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
 		}}
 	}
 	return w.copier.copy(ctx, transfer{
-		org: j.work.Org, id: j.work.ID, src: asked.Src, dest: asked.Dest, expect: asked.Expect, watched: j.watched(),
+		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(),
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
 		fence: func() error { return w.claims.fence(ctx, j.held, &j.work) },
@@ -125,6 +149,10 @@ func (w *Worker) crashed(j *job) result {
 
 // finish stores the news and then answers the delivery, never the other way round.
 func (w *Worker) finish(work context.Context, j *job, res result) {
+	if errors.Is(res.abandoned, errUnwanted) {
+		w.ack(j)
+		return
+	}
 	if res.abandoned != nil {
 		w.abandon(work, j, res.abandoned)
 		return
@@ -140,16 +168,16 @@ func (w *Worker) finish(work context.Context, j *job, res result) {
 			w.abandon(work, j, err)
 			return
 		}
-		failpoint.HitItem(failpoint.RetryPlanned, j.work.ID)
+		failpoint.HitItem(failpoint.RetryPlanned, j.asked.ID)
 	}
 	err := w.storeFirmly(work, protocol.Report{Ref: j.work.Ref(), Total: j.work.Total, Lane: j.work.Lane, Receipt: receipt})
 	if err != nil {
 		w.abandon(work, j, err)
 		return
 	}
-	failpoint.HitItem(failpoint.ReportStored, j.work.ID)
+	failpoint.HitItem(failpoint.ReportStored, j.asked.ID)
 	w.ack(j)
-	failpoint.HitItem(failpoint.Acknowledged, j.work.ID)
+	failpoint.HitItem(failpoint.Acknowledged, j.asked.ID)
 }
 
 // abandon gives an item back that this worker will not finish. One that may be another's already is left alone.
@@ -165,7 +193,7 @@ func (w *Worker) abandon(work context.Context, j *job, why error) {
 	if err := w.claims.write(ctx); err != nil {
 		w.cfg.Logger.Warn("a handed-back item stays in the claim", "error", err)
 	}
-	failpoint.HitItem(failpoint.ClaimReleased, j.work.ID)
+	failpoint.HitItem(failpoint.ClaimReleased, j.asked.ID)
 	w.giveBack(j, 0)
 }
 
@@ -176,8 +204,7 @@ func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receip
 	if err != nil {
 		return fmt.Errorf("plan a retry: %w", err)
 	}
-	at := time.Now().Add(j.backoff(&res))
-	if err := w.conn.PlanRetry(work, j.work.Ref(), res.attempt.Number, j.work.Pool, j.work.Shard, at, data); err != nil {
+	if err := w.conn.PlanRetry(work, j.work.Ref(), res.attempt.Number, j.work.Pool, j.work.Shard, receipt.RetryAt, data); err != nil {
 		return fmt.Errorf("plan a retry: %w", err)
 	}
 	return nil
@@ -187,14 +214,14 @@ func (j *job) maxAttempts() int { return orDefault(j.work.MaxAttempts, protocol.
 
 func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	r := protocol.Receipt{
-		Index: j.work.Index, ID: j.work.ID, TraceID: traceID(j.work.Trace),
+		Index: j.work.Index, ID: j.asked.ID, TraceID: traceID(j.work.Trace),
 		Attempts: append(slices.Clip(j.work.Attempts), res.attempt), Status: res.status(),
 	}
 	switch v {
 	case done:
 		r.State, r.Bytes, r.SHA256, r.ETag, r.Verified = protocol.ItemSucceeded, res.copied.stored, res.copied.sha256, res.copied.etag, res.copied.verified
 	case retry:
-		r.State, r.Failure = protocol.ItemRetrying, res.failure
+		r.State, r.Failure, r.RetryAt = protocol.ItemRetrying, res.failure, time.Now().Add(j.backoff(&res)).UTC()
 	case giveUp:
 		r.State, r.Failure = protocol.ItemFailed, res.failure
 	}

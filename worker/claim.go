@@ -99,7 +99,7 @@ type earlierClaim struct {
 func (c *claims) earlier(ctx context.Context, jobs []*job) (map[protocol.Ref][]earlierClaim, error) {
 	wanted := map[protocol.Ref]bool{}
 	for _, j := range jobs {
-		if j.delivery.Repeated || len(j.work.Attempts) > 0 {
+		if j.repeated() {
 			wanted[j.work.Ref()] = true
 		}
 	}

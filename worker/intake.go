@@ -60,6 +60,9 @@ type job struct {
 	work     protocol.Work
 	delivery *broker.Delivery
 	held     *held
+
+	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
+	unreadable error                  // why it is not known
 }
 
 // start claims what was fetched, durably and at once for all, and starts each item in its slot.
@@ -108,20 +111,23 @@ func (w *Worker) admit(ctx context.Context, d *broker.Delivery) *job {
 		w.giveBack(j, twice)
 		return nil
 	}
-	state, err := w.settled.look(ctx, &j.work, d.Repeated || len(j.work.Attempts) > 0)
+	done, err := w.settled.look(ctx, &j.work, j.repeated())
 	switch {
 	case err != nil:
 		w.cfg.Logger.Warn("cannot look up an item; giving it back", "batch", j.work.Batch, "index", j.work.Index, "error", err)
 		w.giveBack(j, fetchRetry)
 		return nil
-	case state == itemSettled:
+	case done:
 		w.ack(j)
-		return nil
-	case state == itemNotYet:
-		w.giveBack(j, w.settled.again(&j.work))
 		return nil
 	}
 	return j
+}
+
+// repeated reports whether the item may have been delivered before. A retry counts: a crash between planning and reporting it
+// leaves it beside the old delivery.
+func (j *job) repeated() bool {
+	return j.delivery.Repeated || j.work.Recheck || len(j.work.Attempts) > 0
 }
 
 func (w *Worker) ack(j *job) {

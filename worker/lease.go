@@ -77,11 +77,11 @@ func (c *claims) alone(ctx context.Context, h *held, work *protocol.Work) error 
 	if slices.ContainsFunc(others[h.Ref], func(e earlierClaim) bool { return e.held.Fence > h.Fence }) {
 		return errLeaseLost
 	}
-	outcomes, err := newSettled(c.batches).page(ctx, work) // not the intake's, which may be seconds old
+	ended, err := newSettled(c.batches).ended(ctx, work) // not the intake's answer, which may be seconds old
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLeaseLost, err)
 	}
-	if outcomes.final[h.Ref.Index] {
+	if ended {
 		return errLeaseLost
 	}
 	return nil

@@ -12,138 +12,68 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// settled knows which items need no work: they have their outcome, or their batch was never accepted. A page of
-// receipts is read once for all its items and kept for a moment; a stale answer only means that an item is
-// copied again. Used by the intake's goroutine only.
+// settled knows which items need no work because they have their outcome. A page of receipts is read once for all its items and
+// kept for a moment; a stale answer only means that an item is copied again. Used by the intake's goroutine only.
 type settled struct {
-	bucket   *broker.Bucket
-	pages    map[string]page
-	accepted map[string]bool // batches in several chunks that are known to be whole
-	pending  map[string]pending
+	bucket *broker.Bucket
+	pages  map[string]page
 }
 
+// page is what is known of the items whose receipts stand together.
 type page struct {
 	read  time.Time
-	final map[int]bool
+	all   bool         // the batch was stopped: what has not ended never will
+	final map[int]bool // by index
 }
 
-// pending is a batch that is still being accepted.
-type pending struct{ read, created time.Time }
-
-type itemState int
-
-const (
-	itemOpen    itemState = iota
-	itemSettled           // drop it
-	itemNotYet            // its batch is still being accepted
-)
+// ended reports whether an item has its outcome.
+func (p page) ended(work *protocol.Work) bool {
+	return p.final[work.Index] || p.all && work.Kind == protocol.KindCopy
+}
 
 const (
-	pageFresh     = 2 * time.Second
-	pagesKept     = 256
-	acceptedsKept = 4096
-
-	notYetLeast = 200 * time.Millisecond
-	notYetMost  = 30 * time.Second
-	notYetShare = 4
-	notYetItem  = 100 * time.Microsecond // roughly what it costs to look at one
+	pageFresh = 2 * time.Second
+	pagesKept = 512
 )
 
 func newSettled(bucket *broker.Bucket) *settled {
-	return &settled{bucket: bucket, pages: map[string]page{}, accepted: map[string]bool{}, pending: map[string]pending{}}
+	return &settled{bucket: bucket, pages: map[string]page{}}
 }
 
-// look tells what is to be done with an item. repeated: it may have been delivered before, or is a retry, which a crash
-// between planning it and reporting leaves beside the old delivery.
-func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) (itemState, error) {
-	if work.Chunks > 1 {
-		state, err := s.acceptance(ctx, work)
-		if err != nil || state != itemOpen {
-			return state, err
-		}
-	}
+// look reports whether an item needs no work any more. repeated: it may have been delivered before.
+func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) (bool, error) {
 	if !repeated {
-		return itemOpen, nil
+		return false, nil
 	}
-	p, err := s.page(ctx, work)
-	if err != nil {
-		return itemOpen, err
-	}
-	if p.final[work.Index] {
-		return itemSettled, nil
-	}
-	return itemOpen, nil
+	return s.ended(ctx, work)
 }
 
-// acceptance holds back the items of a batch until all its chunks are in the queue: it is accepted whole or not at all.
-func (s *settled) acceptance(ctx context.Context, work *protocol.Work) (itemState, error) {
-	key := protocol.AcceptKey(work.Org, work.Batch)
-	if s.accepted[key] {
-		return itemOpen, nil
+// ended looks an item up, in its page and in the summary of its batch.
+func (s *settled) ended(ctx context.Context, work *protocol.Work) (bool, error) {
+	summary, err := s.page(ctx, protocol.SummaryKey(work.Org, work.Batch))
+	if err != nil || summary.ended(work) {
+		return err == nil, err
 	}
-	if p, ok := s.pending[key]; ok && time.Since(p.read) < notYetLeast {
-		return itemNotYet, nil
+	if protocol.Inline(work.Total) || work.Kind != protocol.KindCopy {
+		return false, nil
 	}
-	entry, err := s.bucket.Get(ctx, key)
-	if errors.Is(err, broker.ErrNotFound) {
-		return itemSettled, nil // the batch was removed
-	}
-	if err != nil {
-		return itemOpen, fmt.Errorf("read an accept record: %w", err)
-	}
-	var record protocol.Acceptance
-	if err := json.Unmarshal(entry.Value, &record); err != nil {
-		return itemOpen, fmt.Errorf("read the accept record of %s: %w", work.Batch, err)
-	}
-	delete(s.pending, key)
-	switch record.State {
-	case protocol.AcceptPending:
-		if len(s.pending) >= acceptedsKept {
-			clear(s.pending)
-		}
-		s.pending[key] = pending{read: time.Now(), created: record.Created}
-		return itemNotYet, nil
-	case protocol.AcceptAbandoned:
-		return itemSettled, nil
-	case protocol.AcceptComplete:
-	}
-	if len(s.accepted) >= acceptedsKept {
-		clear(s.accepted)
-	}
-	s.accepted[key] = true
-	return itemOpen, nil
+	p, err := s.page(ctx, protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index)))
+	return err == nil && p.ended(work), err
 }
 
-// again is how long an item waits whose batch is still being accepted: as long as it takes to look at all of the batch, and a share
-// of the time that the acceptance takes already. Redeliveries come before everything new in their shard, so that the
-// items of a batch whose front died would keep all others from the workers if they came again any faster.
-func (s *settled) again(work *protocol.Work) time.Duration {
-	age := time.Since(s.pending[protocol.AcceptKey(work.Org, work.Batch)].created)
-	return min(max(age/notYetShare, time.Duration(work.Total)*notYetItem, notYetLeast), notYetMost)
-}
-
-func (s *settled) page(ctx context.Context, work *protocol.Work) (page, error) {
-	key := protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index))
-	if protocol.Inline(work.Total) {
-		key = protocol.SummaryKey(work.Org, work.Batch)
-	}
+// page reads a page of receipts, or a summary, which may hold the only one and the receipt of the notice.
+func (s *settled) page(ctx context.Context, key string) (page, error) {
 	if p, ok := s.pages[key]; ok && time.Since(p.read) < pageFresh {
 		return p, nil
 	}
-	p := page{read: time.Now(), final: map[int]bool{}}
+	p := page{read: time.Now()}
 	entry, err := s.bucket.Get(ctx, key)
 	if err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return p, fmt.Errorf("read receipts: %w", err)
 	}
 	if err == nil {
-		var receipts struct {
-			Receipts []protocol.Receipt `json:"receipts"` // so named in a page and in a summary
-		}
-		if err := json.Unmarshal(entry.Value, &receipts); err != nil {
+		if err := p.fill(entry.Value); err != nil {
 			return p, fmt.Errorf("read the receipts %s: %w", key, err)
-		}
-		for r := range slices.Values(receipts.Receipts) {
-			p.final[r.Index] = r.State.Final()
 		}
 	}
 	if len(s.pages) >= pagesKept {
@@ -151,4 +81,23 @@ func (s *settled) page(ctx context.Context, work *protocol.Work) (page, error) {
 	}
 	s.pages[key] = p
 	return p, nil
+}
+
+func (p *page) fill(value []byte) error {
+	var record struct {
+		Rest     protocol.ItemState `json:"rest"`
+		Receipts []protocol.Receipt `json:"receipts"` // so named in a page and in a summary
+		Webhook  *protocol.Receipt  `json:"webhook"`
+	}
+	if err := json.Unmarshal(value, &record); err != nil {
+		return err //nolint:wrapcheck // the caller names the key
+	}
+	p.all, p.final = record.Rest != "", map[int]bool{}
+	for r := range slices.Values(record.Receipts) {
+		p.final[r.Index] = r.State.Final()
+	}
+	if record.Webhook != nil {
+		p.final[protocol.WebhookIndex] = record.Webhook.State.Final()
+	}
+	return nil
 }

@@ -14,16 +14,17 @@ import (
 
 // Worker runs items until it is told to stop.
 type Worker struct {
-	cfg      Config
-	conn     *broker.Conn
-	intake   *broker.Intake
-	claims   *claims
-	settled  *settled
-	reporter *reporter
-	copier   *copier
-	sealer   *protocol.Sealer
-	slots    *slots
-	alone    chan struct{} // holds one token: items under suspicion run one at a time
+	cfg       Config
+	conn      *broker.Conn
+	intake    *broker.Intake
+	claims    *claims
+	settled   *settled
+	manifests *manifests
+	reporter  *reporter
+	copier    *copier
+	sealer    *protocol.Sealer
+	slots     *slots
+	alone     chan struct{} // holds one token: items under suspicion run one at a time
 }
 
 // errDraining is why an attempt was broken off when the worker stops: it is nobody's fault and not charged.
@@ -47,16 +48,21 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	manifests, err := conn.Bucket(ctx, broker.ManifestBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	w := &Worker{
-		cfg:      cfg,
-		conn:     conn,
-		claims:   newClaims(cfg.ID, claimBucket, batches, conn),
-		settled:  newSettled(batches),
-		reporter: newReporter(cfg.ID, conn),
-		copier:   &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit},
-		sealer:   sealer,
-		slots:    newSlots(cfg.Slots, cfg.bulkSlots()),
-		alone:    make(chan struct{}, 1),
+		cfg:       cfg,
+		conn:      conn,
+		claims:    newClaims(cfg.ID, claimBucket, batches, conn),
+		settled:   newSettled(batches),
+		manifests: newManifests(manifests, batches, sealer),
+		reporter:  newReporter(cfg.ID, conn),
+		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn)},
+		sealer:    sealer,
+		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
+		alone:     make(chan struct{}, 1),
 	}
 	return w, nil
 }
@@ -82,6 +88,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background := pool.New()
 	background.Go(func() { w.reporter.run(work) })
 	background.Go(func() { w.keepHeld(work) })
+	background.Go(func() { w.copier.progress.run(work) })
 
 	w.takeWork(ctx, work, running)
 	w.drain(running, cancel)

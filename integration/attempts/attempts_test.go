@@ -205,51 +205,6 @@ func TestSlotsBoundWhatRuns(t *testing.T) {
 	}
 }
 
-func TestBatchInSeveralChunksWaitsForItsAcceptance(t *testing.T) {
-	t.Parallel()
-	for _, last := range []protocol.Accepted{protocol.AcceptComplete, protocol.AcceptAbandoned} {
-		b := newBundle(t)
-		source := &flaky{then: memory.NewSource([]byte("x"))}
-		b.sources["0"] = source
-		b.work(worker.Config{})
-		var batch protocol.BatchID
-		var revision uint64
-		put := func(state protocol.Accepted) {
-			value, err := json.Marshal(protocol.Acceptance{Version: 1, Batch: batch, Org: org, Total: 1, Chunks: 2, State: state, Created: time.Now()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if revision, err = b.batches.Update(t.Context(), broker.Change{Key: protocol.AcceptKey(org, batch), Value: value, Revision: revision}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		batch = b.submit(1, func(w *protocol.Work) {
-			w.Chunks = 2
-			if revision == 0 {
-				batch = w.Batch
-				put(protocol.AcceptPending)
-			}
-		})
-		other := b.submit(1, nil) // of the same shard, behind it: by its end the first was looked at
-		b.receipts(other)
-		if source.count() != 1 {
-			t.Fatalf("%d items ran, want only the one of the accepted batch", source.count())
-		}
-		put(last)
-		if last == protocol.AcceptComplete {
-			b.receipts(batch)
-			continue
-		}
-		b.eventually(func() bool {
-			floors, err := b.conn.Floors(t.Context())
-			return err == nil && floors["CF_WORK_INTERACTIVE"] >= 4
-		})
-		if _, found := b.summary(batch); found || source.count() != 1 {
-			t.Errorf("an abandoned batch has run: %d opens", source.count())
-		}
-	}
-}
-
 func TestSettledItemIsNotCopiedAgain(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)

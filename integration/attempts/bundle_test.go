@@ -83,6 +83,7 @@ type bundle struct {
 	batches *broker.Bucket
 	sealer  *protocol.Sealer
 	workers int
+	feeds   int
 }
 
 func newBundle(t *testing.T) *bundle {
@@ -160,7 +161,7 @@ func (b *bundle) submit(n int, adjust func(*protocol.Work)) protocol.BatchID {
 	var messages [][]byte
 	for i := range n {
 		w := protocol.Work{
-			Version: protocol.WorkVersion, Org: org, Batch: batch, Index: i, Total: n, Chunks: 1,
+			Version: protocol.WorkVersion, Org: org, Batch: batch, Index: i, Total: n,
 			Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
 		}
 		sealed, err := b.sealer.SealItem(w.Ref(), &protocol.ManifestItem{Src: src(fmt.Sprint(i)), Dest: dst(fmt.Sprint("/", i))})
