@@ -36,8 +36,9 @@ func stopOnSignal() {
 
 // process is a running child with what it said on standard error.
 type process struct {
-	cmd *exec.Cmd
-	log *tail
+	cmd  *exec.Cmd
+	log  *tail
+	stop func() error // may be called twice
 }
 
 // tail keeps the end of what is written to it.
@@ -68,6 +69,7 @@ func (t *tail) String() string {
 func start(b *testing.B, cmd *exec.Cmd) *process {
 	b.Helper()
 	p := &process{cmd: cmd, log: &tail{}}
+	p.stop = sync.OnceValue(p.end)
 	cmd.Stderr = p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -86,8 +88,8 @@ func start(b *testing.B, cmd *exec.Cmd) *process {
 // terminated is how rclone exits on a SIGTERM, in the manner of a shell.
 const terminated = 128 + int(syscall.SIGTERM)
 
-// stop asks the whole group to end, so that a tracer around the program hears of it too, and insists after a while.
-func (p *process) stop() error {
+// end asks the whole group to end, so that a tracer around the program hears of it too, and insists after a while.
+func (p *process) end() error {
 	group := -p.cmd.Process.Pid
 	if err := syscall.Kill(group, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
