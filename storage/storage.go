@@ -57,6 +57,12 @@ type Stored struct {
 	Status int
 }
 
+// Answer is what the receiver of a notice said.
+type Answer struct {
+	Status  int    // of HTTP; 0: it did not answer
+	Excerpt []byte // the beginning of its answer, at most 1 KiB, if it refused; as it came
+}
+
 // Destination is something that can be written as a whole.
 type Destination interface {
 	// NeedsSize reports whether Put requires Content.Size.

@@ -92,25 +92,28 @@ func classify(err error) (*protocol.Failure, time.Duration) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return &protocol.Failure{Class: protocol.Timeout, Code: "timeout", Message: "Network timeout", Cause: err.Error()}, 0
 		}
-		return &protocol.Failure{Class: protocol.Internal, Code: "internal", Message: prefix(fromSource) + "internal error", Cause: err.Error()}, 0
+		return &protocol.Failure{Class: protocol.Internal, Code: "internal", Message: prefix(fromSource, "") + "internal error", Cause: err.Error()}, 0
 	}
 	f := &protocol.Failure{Class: classes[e.Class], Code: e.Code, Status: e.Status, Hint: e.Hint, Cause: e.Error()}
 	switch {
 	case e.Status != 0:
-		f.Message = prefix(fromSource) + statusLine(e)
+		f.Message = prefix(fromSource, e.Op) + statusLine(e)
 	case e.Code == "sandbox_file_not_found", strings.HasPrefix(e.Message, "Network timeout"):
 		f.Message = e.Message
 	case e.Subject != "" && !strings.Contains(e.Message, e.Subject):
-		f.Message = prefix(fromSource) + e.Subject + ": " + e.Message
+		f.Message = prefix(fromSource, e.Op) + e.Subject + ": " + e.Message
 	default:
-		f.Message = prefix(fromSource) + e.Message
+		f.Message = prefix(fromSource, e.Op) + e.Message
 	}
 	return f, e.RetryAfter
 }
 
-func prefix(fromSource bool) string {
-	if fromSource {
+func prefix(fromSource bool, op string) string {
+	switch {
+	case fromSource:
 		return "Failed to download file: "
+	case op == "notify":
+		return "Webhook not delivered: "
 	}
 	return "Failed to upload file: "
 }

@@ -18,6 +18,7 @@ type side string
 const (
 	source side = "source"
 	dest   side = "dest"
+	notice side = "webhook"
 )
 
 // call is what the errors of an operation say about it.
