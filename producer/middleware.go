@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/copyfleet/copyfleet/internal/observe"
 )
 
 // Keys of log attributes, all of this package's.
@@ -45,7 +47,9 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r.Header)
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		ctx, span := s.traces.Call(context.WithValue(r.Context(), requestIDKey{}, id), r.Header, knownMethod(r.Method))
+		defer span.End()
+		r = r.WithContext(ctx)
 		h := w.Header()
 		h.Set(requestIDHeader, id)
 		// Answers hold secrets (a new key, signed URLs) or go stale at once; and none is a page.
@@ -54,7 +58,7 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
 			reason := recover()
-			s.access(r, rec, time.Since(start), reason)
+			s.access(r, rec, span, time.Since(start), reason)
 			if reason != nil {
 				s.afterPanic(rec, r, reason)
 			}
@@ -70,7 +74,7 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 
 // access writes the one line that each call gets. The route is the pattern, never the path as it came: ids in
 // it are fine, a mistyped secret is not. A call that panicked before it answered is a 500.
-func (s *Server) access(r *http.Request, rec *recorder, took time.Duration, panicked any) {
+func (s *Server) access(r *http.Request, rec *recorder, span observe.Span, took time.Duration, panicked any) {
 	status := rec.status
 	switch {
 	case panicked != nil && status == 0:
@@ -78,9 +82,12 @@ func (s *Server) access(r *http.Request, rec *recorder, took time.Duration, pani
 	case status == 0:
 		status = http.StatusOK
 	}
+	method, route := knownMethod(r.Method), r.Pattern
+	span.Answered(method, route, status)
+	s.metrics.Request(r.Context(), method, route, status, took)
 	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
-		slog.String(logRequest, requestIDOf(r.Context())), slog.String(logMethod, knownMethod(r.Method)),
-		slog.String(logRoute, r.Pattern), slog.Int(logStatus, status),
+		slog.String(logRequest, requestIDOf(r.Context())), slog.String(logMethod, method),
+		slog.String(logRoute, route), slog.Int(logStatus, status),
 		slog.Int64(logBytes, rec.written), slog.Duration(logDuration, took))
 }
 

@@ -39,6 +39,7 @@ func (s *Server) routes() []route {
 
 		{"GET", "/healthz", "", s.healthz},
 		{"GET", "/readyz", "", s.readyz},
+		{"GET", "/metrics", "", s.showMetrics},
 		{"GET", "/openapi.json", "", s.describeAPI},
 	}
 }

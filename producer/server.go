@@ -6,15 +6,18 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/observe"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// Dependencies are what the front needs around it. All are required.
+// Dependencies are what the front needs around it. All but the last two are required.
 type Dependencies struct {
 	Pipeline  *Pipeline
 	Registry  *Registry
 	Presigner Presigner
 	Health    Health
+	Metrics   *observe.Metrics // nil: nothing is measured, and /metrics answers 404
+	Traces    *observe.Traces  // nil: no spans
 }
 
 // Presigner makes presigned URLs. It returns [ErrNoBucket] for a bucket that does not exist and is not to
@@ -68,6 +71,8 @@ type Server struct {
 	registry  *Registry
 	presigner Presigner
 	health    Health
+	metrics   *observe.Metrics
+	traces    *observe.Traces
 	budget    *budget
 	document  []byte // the API description, with the version filled in
 	handler   http.Handler
@@ -89,6 +94,8 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		registry:  deps.Registry,
 		presigner: deps.Presigner,
 		health:    deps.Health,
+		metrics:   deps.Metrics,
+		traces:    deps.Traces,
 		budget:    &budget{limit: cfg.MaxBuffered},
 		document:  describe(cfg.Version),
 	}

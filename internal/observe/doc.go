@@ -9,8 +9,8 @@
 //
 // # Traces
 //
-// Each API call that starts work has a span, and each attempt at an item is a span below it, in whichever process it runs: the W3C
-// traceparent travels with the accept record and the work. The trace id stands in every receipt. Spans leave the
-// process only if the standard variables ask for it (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT; http/protobuf). Without
-// them trace ids are made all the same, and nothing is recorded.
+// Spans are made and leave the process only if the standard variables ask for it (OTEL_EXPORTER_OTLP_ENDPOINT or
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT; http/protobuf). Then each API call has a span, and each attempt at an item one below that
+// of the call that asked for it, in whichever process it runs: the W3C traceparent travels with the accept record and the work. The trace
+// id stands in every receipt, also without a collector.
 package observe

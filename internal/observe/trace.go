@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Traces makes spans. Nil makes none.
+// Traces makes spans. Nil and the zero value make none.
 type Traces struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
@@ -32,11 +32,11 @@ const traceparent = "traceparent"
 // w3c is the form in which a trace travels: https://www.w3.org/TR/trace-context/.
 var w3c = propagation.TraceContext{}
 
-// NewTraces returns traces of a role. They are exported if the environment asks for it; if not, spans have ids and are not
-// recorded.
+// NewTraces returns traces of a role. Without a collector in the environment they make no spans: a caller's traceparent is then to
+// be passed on as it came.
 func NewTraces(ctx context.Context, role, version string, getenv func(string) string) (*Traces, error) {
 	if getenv(envEndpoint) == "" && getenv(envTracesEndpoint) == "" || getenv(envDisabled) == "true" {
-		return newTraces(sdk.NewTracerProvider(sdk.WithSampler(sdk.NeverSample()))), nil
+		return &Traces{}, nil
 	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
@@ -49,16 +49,15 @@ func NewTraces(ctx context.Context, role, version string, getenv func(string) st
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
 	}
-	return newTraces(sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(described))), nil
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(described))
+	return &Traces{provider: provider, tracer: provider.Tracer(scope)}, nil
 }
 
-func newTraces(provider *sdk.TracerProvider) *Traces {
-	return &Traces{provider: provider, tracer: provider.Tracer(scope)}
-}
+func (t *Traces) off() bool { return t == nil || t.tracer == nil }
 
 // Close exports what is left.
 func (t *Traces) Close(ctx context.Context) error {
-	if t == nil {
+	if t.off() {
 		return nil
 	}
 	if err := t.provider.Shutdown(ctx); err != nil {
@@ -70,17 +69,15 @@ func (t *Traces) Close(ctx context.Context) error {
 // Span is one step of a trace. The zero value is none.
 type Span struct{ span trace.Span }
 
-// Call begins the span of an API call, below the one that its caller names in the traceparent header, if any. route is
-// the pattern of the route. It returns the traceparent under which the work is to travel.
-func (t *Traces) Call(ctx context.Context, header http.Header, method, route string) (context.Context, Span) {
-	if t == nil {
+// Call begins the span of an API call, below the one that its caller names in the traceparent header, if any.
+func (t *Traces) Call(ctx context.Context, header http.Header, method string) (context.Context, Span) {
+	if t.off() {
 		return ctx, Span{}
 	}
 	ctx = w3c.Extract(ctx, propagation.HeaderCarrier(header))
 	//nolint:spancheck // the caller ends it
-	ctx, span := t.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route)))
-	return ctx, Span{span}
+	ctx, span := t.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.request.method", method)))
+	return ctx, Span{span} //nolint:spancheck // the caller ends it
 }
 
 // Parent returns the traceparent of the span in a context, under which work travels; "" if there is none.
@@ -98,7 +95,7 @@ type Item struct {
 
 // Attempt begins the span of an attempt at an item, below the call that asked for it, in whatever process that was.
 func (t *Traces) Attempt(ctx context.Context, parent string, item Item) (context.Context, Span) {
-	if t == nil {
+	if t.off() {
 		return ctx, Span{}
 	}
 	if parent != "" {
@@ -134,10 +131,11 @@ func (s Span) Moved(bytes int64) {
 	}
 }
 
-// Answered notes the status of an API call.
-func (s Span) Answered(status int) {
+// Answered notes the route of an API call, as a pattern, and the status of its answer.
+func (s Span) Answered(method, route string, status int) {
 	if s.span != nil && s.span.IsRecording() {
-		s.span.SetAttributes(attribute.Int("http.response.status_code", status))
+		s.span.SetName(method + " " + route)
+		s.span.SetAttributes(attribute.String("http.route", route), attribute.Int("http.response.status_code", status))
 		if status >= http.StatusInternalServerError {
 			s.span.SetStatus(codes.Error, http.StatusText(status))
 		}
