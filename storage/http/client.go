@@ -85,8 +85,9 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 // Client makes sources and destinations of URLs. They share its connections and may be used by any number
 // of goroutines at once.
 type Client struct {
-	opts      Options
-	transport *http.Transport
+	opts        Options
+	transport   *http.Transport
+	noticeLimit time.Duration
 }
 
 // NewClient returns a client. Close it when it is no longer used.
@@ -103,7 +104,8 @@ func NewClient(opts Options) *Client {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &Client{
-		opts: opts,
+		opts:        opts,
+		noticeLimit: noticeLimit,
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial what the guard never sees
 			DialContext:            d.dial,

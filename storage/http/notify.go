@@ -34,7 +34,8 @@ func (c *Client) Notify(ctx context.Context, url string, headers map[string]stri
 	setDefault(header, "User-Agent", c.opts.UserAgent)
 	x := c.newExchange(ctx, what)
 	defer x.cancel(nil)
-	end := time.AfterFunc(noticeLimit, func() { x.cancel(&wait{name: "timeout", what: "no answer", limit: noticeLimit}) })
+	limit := c.noticeLimit
+	end := time.AfterFunc(limit, func() { x.cancel(&wait{name: "timeout", what: "no answer", limit: limit}) })
 	defer end.Stop()
 
 	req := &http.Request{
