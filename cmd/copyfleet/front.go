@@ -43,6 +43,7 @@ type frontConfig struct {
 	grantAll      bool
 	room          func() error // why nothing may be accepted now; nil: nothing speaks against it
 	ready         []readyCheck
+	telemetry     *telemetry
 }
 
 // startFront listens and serves.
@@ -76,6 +77,9 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 			return fmt.Errorf("register --api-key: %w", err)
 		}
 	}
+	if err := cfg.telemetry.watchQueue(conn); err != nil {
+		return err
+	}
 	pipeline, err := producer.NewPipeline(ctx, conn, sealer, cfg.room, log)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was
@@ -83,7 +87,8 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 	f.server, err = producer.New(producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
 		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version,
-	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline})
+	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline,
+		Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
 	if err != nil {
 		return exitWith(exitUsage, "%w", err)
 	}

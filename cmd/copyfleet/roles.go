@@ -28,6 +28,11 @@ func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	told, err := startTelemetry(ctx, "api", "", env.log)
+	if err != nil {
+		return err
+	}
+	defer told.close(ctx)
 	objects, client, err := c.S3.objects(c.S3.Endpoint, c.AutoBuckets, workerFlags{})
 	if err != nil {
 		return err
@@ -35,7 +40,7 @@ func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
 	defer client.Close()
 	f, err := startFront(ctx, frontConfig{
 		flags: c.apiFlags, autoSandboxes: c.AutoSandboxes, autoBuckets: c.AutoBuckets,
-		ready: []readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}},
+		ready: []readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}}, telemetry: told,
 	}, conn, objects, sealer, env.log)
 	if err != nil {
 		return err

@@ -77,6 +77,7 @@ type upFleet struct {
 	front   *front
 	worker  *fleetWorker
 	fold    interface{ Run(context.Context) error }
+	told    *telemetry
 	ready   ready
 	newKey  bool
 	closers []func() error // run in reverse order
@@ -107,6 +108,10 @@ func (u *upFleet) start(ctx context.Context) error {
 	}
 	u.data = data
 	u.onClose(data.Close)
+	if u.told, err = startTelemetry(ctx, "up", "", u.log); err != nil {
+		return err
+	}
+	u.onClose(func() error { u.told.close(ctx); return nil })
 	for _, step := range []func(context.Context) error{u.startBroker, u.startS3, u.startRoles} {
 		if err := step(ctx); err != nil {
 			return err
@@ -236,7 +241,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	}
 	checks := []readyCheck{{"nats", u.conn.Ready}, {"s3", u.objects.Check}, {"space", func(context.Context) error { return u.room() }}}
 	u.front, err = startFront(ctx, frontConfig{
-		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks, room: u.room,
+		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks, room: u.room, telemetry: u.told,
 	}, u.conn, u.objects, sealer, u.log)
 	if err != nil {
 		return err
