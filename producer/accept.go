@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,12 +18,15 @@ import (
 
 // Pipeline is the front's way into the queue and its view of what became of it.
 type Pipeline struct {
-	conn    *broker.Conn
-	batches *broker.Bucket
-	claims  *broker.Bucket
-	sealer  *protocol.Sealer
-	room    func() error
-	log     *slog.Logger
+	conn      *broker.Conn
+	batches   *broker.Bucket
+	claims    *broker.Bucket
+	manifests *broker.Bucket
+	feeds     *broker.Bucket
+	sealer    *protocol.Sealer
+	room      func() error
+	log       *slog.Logger
+	backlog   backlog
 
 	mu    sync.Mutex
 	pools map[string]bool // whose consumers this process has seen to
@@ -34,71 +38,136 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 	if room == nil {
 		room = func() error { return nil }
 	}
-	batches, err := conn.Bucket(ctx, broker.BatchBucket)
-	if err != nil {
-		return nil, fmt.Errorf("producer: %w", err)
+	p := &Pipeline{conn: conn, sealer: sealer, room: room, log: log, pools: map[string]bool{}}
+	p.backlog.limit = DefaultMaxQueued
+	for name, bucket := range map[string]**broker.Bucket{
+		broker.BatchBucket: &p.batches, broker.ClaimBucket: &p.claims, broker.ManifestBucket: &p.manifests,
+		broker.FeedBucket: &p.feeds,
+	} {
+		opened, err := conn.Bucket(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("producer: %w", err)
+		}
+		*bucket = opened
 	}
-	claims, err := conn.Bucket(ctx, broker.ClaimBucket)
-	if err != nil {
-		return nil, fmt.Errorf("producer: %w", err)
-	}
-	return &Pipeline{conn: conn, batches: batches, claims: claims, sealer: sealer, room: room, log: log, pools: map[string]bool{}}, nil
+	return p, nil
 }
 
-// errKeyReused says that an idempotency key came with another request than the first time.
-var errKeyReused = errors.New("the idempotency key was used for another request")
+var (
+	// errKeyReused says that an idempotency key came with another request than the first time.
+	errKeyReused = errors.New("the idempotency key was used for another request")
+	// errGivenUp says that the acceptance was abandoned while it was under way.
+	errGivenUp = errors.New("the acceptance took too long and was given up")
+	errNoItems = errors.New("a batch without items")
+)
 
-// order is a validated request to be accepted.
+// order is a request to be accepted.
 type order struct {
-	org     protocol.OrgID
-	batch   protocol.BatchID
-	keyed   bool // the id stands for an idempotency key
+	org   protocol.OrgID
+	batch protocol.BatchID
+	keyed bool   // the id stands for an idempotency key
+	trace string // W3C traceparent
+	terms
+
+	// closing returns the terms where they are known only once all items were read; nil: those above stand. A request digest
+	// above that is not zero is known all the same.
+	closing func() (terms, error)
+	// prepare does what must be done once before the batch may run and leaves traces; nil: nothing.
+	prepare func(ctx context.Context) error
+}
+
+// terms are how a batch is to be run.
+type terms struct {
 	lane    protocol.Lane
 	pool    string
-	items   []protocol.Item
-	request [32]byte // digest of the request
-	trace   string   // W3C traceparent
+	label   string
+	options protocol.Options
+	rerunOf protocol.BatchID
+	request [32]byte // digest of the request: its body and the options beside it
 }
 
-// accept makes a batch durable, whole or not at all, and returns its accept record. The steps: an accept record, the items
-// in atomic chunks, then, where there are several chunks, the word that all are there. It may be repeated at any point:
-// the same key finds the same record, and a chunk that is in the queue is not published again.
-func (p *Pipeline) accept(ctx context.Context, o order) (protocol.Acceptance, error) {
-	if err := p.room(); err != nil {
+// direct reports whether a batch of so many items is published at once and whole. All others are fed.
+func (t *terms) direct(items int) bool {
+	return protocol.Inline(items) && t.options.Canary == 0 && t.options.Rate == 0
+}
+
+// close fills in what was not known before the end of the items.
+func (o *order) close() error {
+	if o.closing == nil {
+		return nil
+	}
+	at, err := o.closing()
+	if err != nil {
+		return err
+	}
+	o.terms, o.closing = at, nil
+	return nil
+}
+
+// acceptItems makes a batch durable, whole or not at all, and returns its accept record. next returns its items in order, then io.EOF;
+// any other error gives the try up: nothing of it is visible, and the error is returned, wrapped. Memory is bounded by a few
+// pages, however many items there are. It may be repeated at any point: the same key finds the same record.
+func (p *Pipeline) acceptItems(ctx context.Context, o order, next func() (protocol.ManifestItem, error)) (protocol.Acceptance, error) {
+	if err := p.admit(ctx, 0); err != nil {
 		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
 	}
-	if err := p.ensurePool(ctx, o.pool); err != nil {
+	items := make([]protocol.ManifestItem, 0, 16) // most calls have few
+	for len(items) <= protocol.PageSize {
+		item, err := next()
+		if errors.Is(err, io.EOF) {
+			return p.acceptPage(ctx, &o, items)
+		}
+		if err != nil {
+			return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
+		}
+		items = append(items, item)
+	}
+	return p.acceptManifest(ctx, &o, items, next)
+}
+
+// acceptPage accepts a batch of one page at most: a record with its manifest, then the items in one atomic chunk, or the
+// word that they are to be fed.
+func (p *Pipeline) acceptPage(ctx context.Context, o *order, items []protocol.ManifestItem) (protocol.Acceptance, error) {
+	if len(items) == 0 {
+		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", errNoItems)
+	}
+	if err := o.close(); err != nil {
+		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
+	}
+	if err := p.admit(ctx, len(items)); err != nil {
+		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
+	}
+	if err := p.ready(ctx, o); err != nil {
 		return protocol.Acceptance{}, err
 	}
-	record, revision, err := p.open(ctx, &o)
-	if err != nil {
+	record, revision, err := p.open(ctx, o, items)
+	if err != nil || record.State == protocol.AcceptComplete {
 		return record, err
 	}
-	if record.State == protocol.AcceptComplete {
-		return record, nil
-	}
 	failpoint.Hit(failpoint.AcceptRecorded)
-	if record.Keyed {
-		// Once there are receipts the chunk was published, even if its guard is trimmed by now.
-		_, err := p.batches.Get(ctx, protocol.SummaryKey(o.org, record.Batch))
-		if err == nil && record.Chunks == 1 {
-			return record, nil
-		}
-		if err != nil && !errors.Is(err, broker.ErrNotFound) {
-			return record, fmt.Errorf("accept batch %s: %w", record.Batch, err)
-		}
-	}
-	if err := p.publish(ctx, &o, &record); err != nil {
-		return record, fmt.Errorf("accept batch %s: %w", record.Batch, err)
-	}
-	if record.Chunks > 1 {
-		if record, err = p.complete(ctx, record, revision); err != nil {
+	if record.Fed() || record.Options.Webhook != nil {
+		if err := p.ensureFeed(ctx, &record); err != nil {
 			return record, err
 		}
 	}
-	failpoint.Hit(failpoint.AcceptanceComplete)
-	p.wake(&o)
-	return record, nil
+	if record.Fed() {
+		return p.completePage(ctx, record, revision)
+	}
+	return p.publishPage(ctx, o, record, items)
+}
+
+// ready does what must be done before a batch may run: somebody waits for its items, and what it needs is there.
+func (p *Pipeline) ready(ctx context.Context, o *order) error {
+	if err := p.ensurePool(ctx, o.pool); err != nil {
+		return err
+	}
+	if o.prepare == nil {
+		return nil
+	}
+	if err := o.prepare(ctx); err != nil {
+		return fmt.Errorf("accept a batch: %w", err)
+	}
+	return nil
 }
 
 // ensurePool sees to it that somebody waits for the items of a pool before any is published, also if no worker of the pool
@@ -119,80 +188,130 @@ func (p *Pipeline) ensurePool(ctx context.Context, pool string) error {
 	return nil
 }
 
-// open creates the accept record or finds that of an earlier try.
-func (p *Pipeline) open(ctx context.Context, o *order) (protocol.Acceptance, uint64, error) {
-	record := protocol.Acceptance{
-		Version: protocol.AcceptanceVersion,
-		Batch:   o.batch,
-		Org:     o.org,
-		Lane:    o.lane,
-		Pool:    o.pool,
-		Total:   len(o.items),
-		Chunks:  (len(o.items) + broker.MaxChunk - 1) / broker.MaxChunk,
-		Request: hex.EncodeToString(o.request[:]),
-		Keyed:   o.keyed,
-		State:   protocol.AcceptPending,
-		Created: time.Now().UTC(),
-		IDs:     ids(o.items),
+// newRecord is an accept record as it begins.
+func (o *order) newRecord() protocol.Acceptance {
+	return protocol.Acceptance{
+		Version: protocol.AcceptanceVersion, Batch: o.batch, Org: o.org, Lane: o.lane, Pool: o.pool, Keyed: o.keyed,
+		State: protocol.AcceptPending, Created: time.Now().UTC(), Label: o.label, Trace: o.trace, Options: o.options, RerunOf: o.rerunOf,
 	}
-	value, err := protocol.Encode(record)
-	if err != nil {
-		return record, 0, fmt.Errorf("accept a batch: %w", err)
-	}
-	key := protocol.AcceptKey(o.org, record.Batch)
-	revision, err := p.batches.Create(ctx, key, value)
-	if errors.Is(err, broker.ErrExists) {
-		for range reopenTries {
-			var found protocol.Acceptance
-			found, revision, err = p.reopen(ctx, key, record)
-			if !errors.Is(err, broker.ErrConflict) {
-				return found, revision, err
-			}
-		}
-	}
-	if err != nil {
-		return record, 0, fmt.Errorf("accept a batch: %w", err)
-	}
-	return record, revision, nil
 }
 
-// reopenTries is how often a record is read again that another call changed meanwhile.
-const reopenTries = 3
-
-// reopen continues an acceptance that an earlier try began.
-func (p *Pipeline) reopen(ctx context.Context, key string, fresh protocol.Acceptance) (protocol.Acceptance, uint64, error) {
-	entry, err := p.batches.Get(ctx, key)
+// open creates the accept record of a batch of one page, or finds that of an earlier try.
+func (p *Pipeline) open(ctx context.Context, o *order, items []protocol.ManifestItem) (protocol.Acceptance, uint64, error) {
+	record := o.newRecord()
+	record.Total, record.Request, record.IDs = len(items), hex.EncodeToString(o.request[:]), ids(items)
+	if o.direct(len(items)) {
+		record.Chunks = 1
+	}
+	sealed, err := p.sealer.SealPage(o.org, o.batch, 0, items)
 	if err != nil {
-		return fresh, 0, fmt.Errorf("accept batch %s: %w", fresh.Batch, err)
+		return record, 0, fmt.Errorf("accept a batch: %w", err)
 	}
-	var record protocol.Acceptance
-	if err := json.Unmarshal(entry.Value, &record); err != nil {
-		return fresh, 0, fmt.Errorf("accept batch %s: read its record: %w", fresh.Batch, err)
+	record.Manifest = sealed
+	revision, err := p.create(ctx, &record)
+	for try := 0; try < reopenTries && (errors.Is(err, broker.ErrExists) || errors.Is(err, broker.ErrConflict)); try++ {
+		var found protocol.Acceptance
+		if found, revision, err = p.reopen(ctx, record); err == nil {
+			return found, revision, nil
+		}
 	}
-	if record.Request != fresh.Request {
-		return record, 0, errKeyReused
-	}
-	if record.State != protocol.AcceptAbandoned {
-		return record, entry.Revision, nil
-	}
-	// Workers may have dropped some of its items. All are published anew, under guards of a new generation.
-	record.State, record.Created = protocol.AcceptPending, fresh.Created
-	record.Generation++
-	revision, err := p.rewrite(ctx, &record, entry.Revision)
 	return record, revision, err
 }
 
-func (p *Pipeline) complete(ctx context.Context, record protocol.Acceptance, revision uint64) (protocol.Acceptance, error) {
+func (p *Pipeline) create(ctx context.Context, record *protocol.Acceptance) (uint64, error) {
+	value, err := protocol.Encode(record)
+	if err != nil {
+		return 0, fmt.Errorf("accept a batch: %w", err)
+	}
+	revision, err := p.batches.Create(ctx, protocol.AcceptKey(record.Org, record.Batch), value)
+	if err != nil {
+		return 0, fmt.Errorf("accept a batch: %w", err)
+	}
+	return revision, nil
+}
+
+// reopenTries is how often a record is read again that another call changed meanwhile.
+const reopenTries = 5
+
+// stored reads the accept record of an earlier try, with its revision.
+func (p *Pipeline) stored(ctx context.Context, org protocol.OrgID, batch protocol.BatchID) (protocol.Acceptance, uint64, error) {
+	var record protocol.Acceptance
+	entry, err := p.batches.Get(ctx, protocol.AcceptKey(org, batch))
+	if err != nil {
+		return record, 0, fmt.Errorf("accept batch %s: %w", batch, err)
+	}
+	if err := json.Unmarshal(entry.Value, &record); err != nil {
+		return record, 0, fmt.Errorf("accept batch %s: read its record: %w", batch, err)
+	}
+	return record, entry.Revision, nil
+}
+
+// reopen continues an acceptance that an earlier try began.
+func (p *Pipeline) reopen(ctx context.Context, fresh protocol.Acceptance) (protocol.Acceptance, uint64, error) {
+	record, revision, err := p.stored(ctx, fresh.Org, fresh.Batch)
+	switch {
+	case err != nil:
+		return fresh, 0, err
+	case record.Request != "" && record.Request != fresh.Request:
+		return record, 0, errKeyReused
+	case record.Request != "" && record.State != protocol.AcceptAbandoned:
+		return record, revision, nil
+	}
+	// Workers may have dropped some of its items, which are all published anew, under guards of a new generation; or it is a manifest
+	// that never became whole. What is fed from the record itself has no generation.
+	if fresh.Generation = record.Generation + 1; fresh.Fed() {
+		fresh.Generation = 0
+	}
+	revision, err = p.rewrite(ctx, &fresh, revision)
+	return fresh, revision, err
+}
+
+// publishPage puts the items of a batch into the queue, unless an earlier try has done so.
+func (p *Pipeline) publishPage(ctx context.Context, o *order, record protocol.Acceptance, items []protocol.ManifestItem) (protocol.Acceptance, error) {
+	if record.Keyed {
+		// Once there are receipts the chunk was published, even if its guard is trimmed by now.
+		_, err := p.batches.Get(ctx, protocol.SummaryKey(o.org, record.Batch))
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, broker.ErrNotFound) {
+			return record, fmt.Errorf("accept batch %s: %w", record.Batch, err)
+		}
+	}
+	if err := p.publish(ctx, &record, items); err != nil {
+		return record, fmt.Errorf("accept batch %s: %w", record.Batch, err)
+	}
+	p.backlog.add(record.Total)
+	failpoint.Hit(failpoint.AcceptanceComplete)
+	p.wake(&record)
+	return record, nil
+}
+
+// completePage says that a batch whose manifest stands in its record may be fed.
+func (p *Pipeline) completePage(ctx context.Context, record protocol.Acceptance, revision uint64) (protocol.Acceptance, error) {
 	record.State = protocol.AcceptComplete
 	_, err := p.rewrite(ctx, &record, revision)
 	if errors.Is(err, broker.ErrConflict) {
 		// Another call with the same key may have been faster.
-		now, found, getErr := p.acceptance(ctx, record.Org, record.Batch)
-		if getErr == nil && found && now.State == protocol.AcceptComplete {
+		now, _, getErr := p.stored(ctx, record.Org, record.Batch)
+		if getErr == nil && now.State == protocol.AcceptComplete && now.Request == record.Request {
 			return now, nil
 		}
 	}
-	return record, err
+	if err != nil {
+		return record, err
+	}
+	p.accepted(&record)
+	return record, nil
+}
+
+// accepted tells of a batch that is complete and is to be fed.
+func (p *Pipeline) accepted(record *protocol.Acceptance) {
+	p.backlog.add(record.Total)
+	failpoint.Hit(failpoint.AcceptanceComplete)
+	if err := p.conn.Changed(record.Org, record.Batch, false); err != nil {
+		p.log.Debug("nobody was told of a new batch; it is found by itself", "batch", record.Batch, "error", err)
+	}
 }
 
 func (p *Pipeline) rewrite(ctx context.Context, record *protocol.Acceptance, revision uint64) (uint64, error) {
@@ -208,14 +327,11 @@ func (p *Pipeline) rewrite(ctx context.Context, record *protocol.Acceptance, rev
 }
 
 // ids keeps the callers' ids of a small batch with its record, so that an item that has not ended can be named.
-func ids(items []protocol.Item) []string {
-	if !protocol.Inline(len(items)) {
-		return nil
-	}
+func ids(items []protocol.ManifestItem) []string {
 	list, some := make([]string, len(items)), false
-	for i, item := range items {
-		list[i] = item.ID
-		some = some || item.ID != ""
+	for i := range items {
+		list[i] = items[i].ID
+		some = some || items[i].ID != ""
 	}
 	if !some {
 		return nil

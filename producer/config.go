@@ -20,12 +20,14 @@ const (
 	DefaultMaxBody     = 64 << 20
 	DefaultMaxBuffered = 256 << 20
 	DefaultMaxItems    = 1_000_000
+	DefaultMaxQueued   = 5_000_000
 )
 
 const (
 	limitMaxWait  = time.Hour
 	limitMaxBody  = 1 << 30
 	limitMaxItems = 1_000_000
+	limitQueued   = 1_000_000_000
 )
 
 // Config is all that can be set about the API front. The zero value is usable but for DefaultOrg, which
@@ -48,6 +50,10 @@ type Config struct {
 	// MaxItems bounds the items of one batch. 0: [DefaultMaxItems], which is also the most. A copy call
 	// may have [MaxCopyItems] of them at most.
 	MaxItems int
+
+	// MaxQueued bounds the items that were accepted and have not ended, over all tenants: a batch that would exceed it is answered 429
+	// with Retry-After. 0: [DefaultMaxQueued]; at most a billion.
+	MaxQueued int
 
 	// AutoSandboxes lets an unknown sandbox come into being, in the default pool, at its first use. False: 404.
 	AutoSandboxes bool
@@ -94,6 +100,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxItems == 0 {
 		c.MaxItems = DefaultMaxItems
 	}
+	if c.MaxQueued == 0 {
+		c.MaxQueued = DefaultMaxQueued
+	}
 	if c.Version == "" {
 		c.Version = "dev"
 	}
@@ -113,6 +122,8 @@ func (c Config) Validate() error {
 		return &ConfigError{"MaxBuffered", fmt.Sprintf("at least MaxBody (%d)", c.MaxBody), c.MaxBuffered}
 	case c.MaxItems < 0 || c.MaxItems > limitMaxItems:
 		return &ConfigError{"MaxItems", "between 0 and 1000000", c.MaxItems}
+	case c.MaxQueued < 0 || c.MaxQueued > limitQueued:
+		return &ConfigError{"MaxQueued", "between 0 and 1000000000", c.MaxQueued}
 	case c.DefaultOrg != "" && !protocol.ValidID(string(c.DefaultOrg)):
 		return &ConfigError{"DefaultOrg", "letters, digits, '.', '_' and '-', at most 128, or empty", c.DefaultOrg}
 	case c.GrantAll && c.DefaultOrg == "":

@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -35,7 +36,7 @@ type copyResult struct {
 // runCopy accepts a validated copy call and waits for its end as long as the caller and the limits allow. If the caller
 // hangs up the batch goes on.
 func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) {
-	o := call.order(traceparent(r.Header.Get("Traceparent")))
+	o := call.order(traceOf(r))
 	waiter, err := s.pipeline.wait(o.org, o.batch)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -44,9 +45,9 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	defer waiter.stop()
 
 	accepting, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTimeout)
-	record, err := s.pipeline.accept(accepting, o)
+	record, err := s.pipeline.acceptItems(accepting, o, asked(call.Items))
 	cancel()
-	o.items, call.Items = nil, nil // they are in the queue; a call that waits holds none of them
+	call.Items = nil // they are in the queue; a call that waits holds none of them
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -78,10 +79,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 
 // order makes the order of a call.
 func (c *CopyCall) order(trace string) order {
-	o := order{
-		org: c.Org, lane: protocol.Interactive, pool: c.Sandbox.Pool, items: c.Items, trace: trace,
-		request: c.RequestDigest(),
-	}
+	o := order{org: c.Org, trace: trace, terms: terms{lane: protocol.Interactive, pool: c.Sandbox.Pool, request: c.RequestDigest()}}
 	if len(c.Items) > interactiveItems || !c.waits() {
 		o.lane = protocol.Bulk
 	}
@@ -90,6 +88,18 @@ func (c *CopyCall) order(trace string) order {
 		o.batch, o.keyed = protocol.KeyedBatchID(c.Org, c.IdempotencyKey), true
 	}
 	return o
+}
+
+// asked goes through items that are in memory.
+func asked(items []protocol.Item) func() (protocol.ManifestItem, error) {
+	return func() (protocol.ManifestItem, error) {
+		if len(items) == 0 {
+			return protocol.ManifestItem{}, io.EOF
+		}
+		item := items[0].Asked()
+		items[0], items = protocol.Item{}, items[1:]
+		return item, nil
+	}
 }
 
 // waits reports whether the caller waits at all.

@@ -5,11 +5,13 @@ type Point string
 
 // The steps of the API front (producer/doc.go), in their order.
 const (
-	AcceptRecorded     Point = "accept_recorded"     // the accept record is stored, no item is
-	AtomicStaged       Point = "atomic_staged"       // an atomic batch is with NATS but for its last message; commits of several receipts pass here too
-	ChunkPublished     Point = "chunk_published"     // a chunk is in the queue
-	AcceptanceComplete Point = "acceptance_complete" // the batch may run, its workers were not woken
-	AnswerWritten      Point = "answer_written"      // the answer was handed to the connection, which may not have sent it
+	AcceptRecorded     Point = "accept_recorded"      // the accept record is stored, no item is
+	AtomicStaged       Point = "atomic_staged"        // an atomic batch is with NATS but for its last message; commits of several receipts pass here too
+	ChunkPublished     Point = "chunk_published"      // a chunk is in the queue
+	ManifestPageStored Point = "manifest_page_stored" // pages of a manifest are stored, not yet all; hit once a commit
+	ManifestComplete   Point = "manifest_complete"    // all pages are stored, the record does not say so
+	AcceptanceComplete Point = "acceptance_complete"  // the batch may run, its workers were not woken
+	AnswerWritten      Point = "answer_written"       // the answer was handed to the connection, which may not have sent it
 )
 
 // The steps of a worker (worker/doc.go), in their order.
@@ -40,7 +42,7 @@ const (
 
 // Points lists all points, in the order of a copy.
 var Points = []Point{
-	AcceptRecorded, AtomicStaged, ChunkPublished, AcceptanceComplete, AnswerWritten,
+	AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, BundlesDone, Trimmed,
