@@ -57,6 +57,25 @@ type Stored struct {
 	Status int
 }
 
+// Stat is what a source tells of itself without being read.
+type Stat struct {
+	Size        int64     // bytes, or UnknownSize
+	ContentType string    // "" if not told
+	ETag        string    // "" if not told; weak ones begin with W/
+	Modified    time.Time // zero if not told
+	Status      int       // HTTP status of the answer, a 206 included; 0 if there was none
+	Ranges      bool      // a part of it can be asked for
+}
+
+// Look is what is known of a destination that was not touched.
+type Look struct {
+	Checked bool   // it was looked for what is there; false: that cannot be done without writing
+	Exists  bool   // something is there, which would be replaced
+	Size    int64  // of what is there, in bytes
+	Makes   string // what would be made first: "sandbox", "directory", "bucket"; "": nothing
+	Free    int64  // bytes that are free there, or UnknownSize
+}
+
 // Answer is what the receiver of a notice said.
 type Answer struct {
 	Status  int    // of HTTP; 0: it did not answer

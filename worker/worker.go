@@ -79,6 +79,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.intake = intake
 	defer intake.Close()
+	stopPlans, err := w.answerPlans(ctx)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	defer stopPlans()
 
 	// Stopping the intake is not canceling the work: the work has a context of its own.
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -91,6 +96,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.copier.progress.run(work) })
 
 	w.takeWork(ctx, work, running)
+	stopPlans() // others answer
 	w.drain(running, cancel)
 
 	cancel(errDraining)

@@ -87,6 +87,7 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 type Client struct {
 	opts        Options
 	transport   *http.Transport
+	dialer      *dialer
 	noticeLimit time.Duration
 }
 
@@ -105,6 +106,7 @@ func NewClient(opts Options) *Client {
 	protocols.SetHTTP1(true)
 	return &Client{
 		opts:        opts,
+		dialer:      d,
 		noticeLimit: noticeLimit,
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial what the guard never sees

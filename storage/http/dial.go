@@ -62,6 +62,36 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return &conn{Conn: c}, nil
 }
 
+// resolve looks a host up and asks the guard about its addresses. It dials nothing.
+func (d *dialer) resolve(ctx context.Context, host string) *dialError {
+	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
+	defer cancel()
+	resolver := d.opts.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	addrs, err := resolver.LookupNetIP(ctx, "ip", host)
+	var counts tally
+	if err != nil {
+		return d.explain(ctx, err, &counts)
+	}
+	var refused error
+	for _, addr := range addrs {
+		counts.asked.Add(1)
+		if d.opts.Guard == nil {
+			return nil
+		}
+		if refused = d.opts.Guard.Check(addr); refused == nil {
+			return nil
+		}
+		if refusal, ok := errors.AsType[*storage.Error](refused); ok {
+			counts.refused.Add(1)
+			counts.refusal.Store(refusal)
+		}
+	}
+	return d.explain(ctx, refused, &counts)
+}
+
 // explain names the reason why none of a host's addresses could be connected to. A host is forbidden if all
 // of its addresses that were tried are; if only some are, the others decide, because they may come back.
 func (d *dialer) explain(ctx context.Context, err error, counts *tally) *dialError {

@@ -18,6 +18,9 @@ type exchange struct {
 	cancel context.CancelCauseFunc
 	dog    *watchdog
 
+	method string // of a request that reads
+	part   string // the Range that it asks for; "": all of it
+
 	conn   atomic.Pointer[conn] // of the latest request; nil before it had one
 	spoken atomic.Bool          // the peer has answered the latest request with at least one byte
 }
@@ -25,7 +28,7 @@ type exchange struct {
 // newExchange begins an exchange. The caller calls cancel when nothing of it is used any more.
 func (c *Client) newExchange(ctx context.Context, what call) *exchange {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &exchange{call: what, client: c, ctx: ctx, cancel: cancel, dog: newWatchdog(cancel)}
+	return &exchange{call: what, client: c, ctx: ctx, cancel: cancel, dog: newWatchdog(cancel), method: http.MethodGet}
 }
 
 // roundTrip sends a request and returns the final answer, whatever its status. Once there is a connection it

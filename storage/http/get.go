@@ -35,12 +35,15 @@ func (g *get) Open(ctx context.Context) (*storage.Object, error) {
 	return x.object(resp), nil
 }
 
-// fetch sends one GET and returns its answer, whatever the status.
+// fetch sends one request and returns its answer, whatever the status.
 func (x *exchange) fetch(to target, header http.Header) (*http.Response, error) {
 	header = header.Clone()
 	setDefault(header, "Accept-Encoding", "identity")
 	setDefault(header, "User-Agent", x.client.opts.UserAgent)
-	req := &http.Request{Method: http.MethodGet, URL: to.url, Host: to.url.Host, Header: header}
+	if x.part != "" {
+		header.Set("Range", x.part) // also where a redirect led: without it, all would be sent
+	}
+	req := &http.Request{Method: x.method, URL: to.url, Host: to.url.Host, Header: header}
 	resp, err := x.roundTrip(req, x.headerWait())
 	x.dog.stop()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // maxRedirects is how many redirects one Open follows.
 const maxRedirects = 5
 
-// follow sends a GET and follows redirects until it has a 200. The subject of the exchange is the URL that
+// follow sends a request that reads and follows redirects until it has an answer of use. The subject of the exchange is the URL that
 // was asked last. Headers are dropped for good at the first change of origin: they, the referring URL above
 // all, may be credentials, and where a redirect leads is decided by the peer.
 func (x *exchange) follow(to target, header http.Header) (*http.Response, error) {
@@ -20,7 +20,7 @@ func (x *exchange) follow(to target, header http.Header) (*http.Response, error)
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode == http.StatusOK {
+		if x.answers(resp.StatusCode) {
 			return resp, nil
 		}
 		next, err := x.unsuccessful(to, resp, hops)
@@ -33,6 +33,11 @@ func (x *exchange) follow(to target, header http.Header) (*http.Response, error)
 		}
 		to = next
 	}
+}
+
+// answers reports whether a status is of use: 200, and where a part was asked for, also what speaks of parts.
+func (x *exchange) answers(status int) bool {
+	return status == http.StatusOK || x.part != "" && (status == http.StatusPartialContent || status == http.StatusRequestedRangeNotSatisfiable)
 }
 
 // unsuccessful returns where an answer other than 200 redirects to, or why it is a failure.

@@ -1,0 +1,50 @@
+package worker
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// expiresSoon is how short a presigned URL may still live before a plan warns.
+const expiresSoon = time.Hour
+
+// Unix seconds between which an Expires parameter is taken for a time: 2001 to 2286, ten digits.
+const (
+	leastExpires = 1_000_000_000
+	mostExpires  = 9_999_999_999
+)
+
+// expiresAt returns when a presigned URL ends, if it is one of a known kind: AWS Signature Version 4 (X-Amz-*), Google's V4
+// (X-Goog-*), the older Expires of both and of CloudFront, and Azure's shared access signatures (se).
+func expiresAt(raw string) (time.Time, bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.RawQuery == "" {
+		return time.Time{}, false
+	}
+	query := map[string]string{}
+	for name, values := range u.Query() {
+		query[strings.ToLower(name)] = values[0]
+	}
+	for _, family := range []string{"x-amz-", "x-goog-"} {
+		from, err := time.Parse("20060102T150405Z", query[family+"date"])
+		seconds, secondsErr := strconv.Atoi(query[family+"expires"])
+		if err == nil && secondsErr == nil {
+			return from.Add(time.Duration(seconds) * time.Second), true
+		}
+	}
+	if query["signature"] != "" {
+		if at, err := strconv.ParseInt(query["expires"], 10, 64); err == nil && at >= leastExpires && at <= mostExpires {
+			return time.Unix(at, 0).UTC(), true
+		}
+	}
+	if query["sig"] != "" {
+		for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
+			if at, err := time.Parse(layout, query["se"]); err == nil {
+				return at.UTC(), true
+			}
+		}
+	}
+	return time.Time{}, false
+}
