@@ -23,10 +23,12 @@ type Pipeline struct {
 	claims    *broker.Bucket
 	manifests *broker.Bucket
 	feeds     *broker.Bucket
+	controls  *broker.Bucket
 	sealer    *protocol.Sealer
 	room      func() error
 	log       *slog.Logger
 	backlog   backlog
+	views     *views
 
 	mu    sync.Mutex
 	pools map[string]bool // whose consumers this process has seen to
@@ -42,7 +44,7 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 	p.backlog.limit = DefaultMaxQueued
 	for name, bucket := range map[string]**broker.Bucket{
 		broker.BatchBucket: &p.batches, broker.ClaimBucket: &p.claims, broker.ManifestBucket: &p.manifests,
-		broker.FeedBucket: &p.feeds,
+		broker.FeedBucket: &p.feeds, broker.ControlBucket: &p.controls,
 	} {
 		opened, err := conn.Bucket(ctx, name)
 		if err != nil {
@@ -50,6 +52,7 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 		}
 		*bucket = opened
 	}
+	p.views = newViews(p.batches)
 	return p, nil
 }
 

@@ -2,11 +2,9 @@ package producer
 
 import (
 	"context"
-	"encoding/base64"
+	"math"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/copyfleet/copyfleet/protocol"
@@ -18,14 +16,25 @@ type batchView struct {
 	Org       protocol.OrgID      `json:"org"`
 	State     protocol.BatchState `json:"state"`
 	Lane      protocol.Lane       `json:"lane"`
-	Total     int                 `json:"total"`
+	Label     string              `json:"label,omitempty"`
+	Total     int                 `json:"total"` // 0 while the batch is being accepted
 	Counts    countsView          `json:"counts"`
 	Bytes     int64               `json:"bytes"`
 	CreatedAt time.Time           `json:"created_at"`
 	StartedAt *time.Time          `json:"started_at,omitempty"`
 	EndedAt   *time.Time          `json:"ended_at,omitempty"`
-	// Reason says why a batch that never ran is over.
-	Reason string `json:"reason,omitempty"`
+	// Reason says why a batch is paused, was stopped, or never ran.
+	Reason          string           `json:"reason,omitempty"`
+	Rates           ratesView        `json:"rates"`
+	ETA             *int64           `json:"eta_seconds,omitempty"` // absent: nobody can tell
+	ErrorGroups     []errorGroupView `json:"error_groups"`
+	ErrorGroupsLeft int              `json:"error_groups_left,omitempty"` // failed items that are in none of the groups
+	Attempts        int              `json:"attempts,omitempty"`
+	Rate            float64          `json:"rate,omitempty"`
+	Canary          int              `json:"canary,omitempty"`
+	MaxFailed       any              `json:"max_failed,omitempty"` // a number of items, or a share such as "5%"
+	RerunOf         protocol.BatchID `json:"rerun_of,omitempty"`
+	Webhook         *webhookView     `json:"webhook,omitempty"`
 }
 
 // countsView counts the items by state; they add up to the total.
@@ -39,18 +48,44 @@ type countsView struct {
 	Skipped   int `json:"skipped"`
 }
 
-// itemsView is a page of receipts.
-type itemsView struct {
-	Items      []protocol.Receipt `json:"items"`
-	NextCursor string             `json:"next_cursor,omitempty"`
+// ratesView is how fast a batch ran in the last seconds; zero where there is no recent figure.
+type ratesView struct {
+	Items float64 `json:"items_per_second"`
+	Bytes float64 `json:"bytes_per_second"`
 }
 
+// errorGroupView is how many items failed in the same way.
+type errorGroupView struct {
+	Class   protocol.Class `json:"class"`
+	Code    string         `json:"code"`
+	Host    string         `json:"host,omitempty"`
+	Count   int            `json:"count"`
+	Example int            `json:"example"` // index of one of them
+	Message string         `json:"message"` // of the example
+}
+
+// webhookView is who is told of the end, and whether that was done.
+type webhookView struct {
+	URL      string       `json:"url"` // without query and userinfo
+	State    webhookState `json:"state"`
+	Attempts int          `json:"attempts"`
+}
+
+type webhookState string
+
+// The states of a webhook.
 const (
-	defaultItems = 100
-	maxItems     = 1000
-	// scanned bounds how many receipts one request with a state filter looks at; the cursor goes on from there.
-	scanned = 20 * protocol.PageSize
+	webhookPending   webhookState = "pending"
+	webhookRetrying  webhookState = "retrying"
+	webhookDelivered webhookState = "delivered"
+	webhookFailed    webhookState = "failed"
 )
+
+// reasonAbandoned is shown of a batch whose acceptance was given up.
+const reasonAbandoned = "The acceptance was never completed; no item ran. Send the request again."
+
+// paceStale is the age from which the pace of a batch says nothing about now.
+const paceStale = 15 * time.Second
 
 func (s *Server) showBatch(w http.ResponseWriter, r *http.Request) {
 	record, ok := s.batchOf(w, r)
@@ -85,42 +120,133 @@ func (s *Server) batchOf(w http.ResponseWriter, r *http.Request) (protocol.Accep
 	return record, true
 }
 
-// view derives what is shown of a batch from its records.
+// view shows a batch whose accept record was read. If it has been removed meanwhile, the record is what is left to be shown.
 func (s *Server) view(ctx context.Context, record *protocol.Acceptance) (batchView, error) {
-	summary, found, err := s.pipeline.summary(ctx, record.Org, record.Batch)
+	now, found, err := s.pipeline.look(ctx, record.Org, record.Batch, nil)
 	if err != nil {
 		return batchView{}, err
 	}
-	v := batchView{ID: record.Batch, Org: record.Org, State: protocol.BatchQueued, Lane: record.Lane, Total: record.Total, CreatedAt: record.Created}
+	if !found {
+		now = &snapshot{record: *record}
+	}
+	return now.view(time.Now()), nil
+}
+
+// ended reports whether nothing of the batch changes any more.
+func (s *snapshot) ended() bool {
+	return s.told && s.summary.State.Final() || !s.told && s.record.State == protocol.AcceptAbandoned
+}
+
+// state joins what the four records say, the strongest word first.
+func (s *snapshot) state() protocol.BatchState {
 	switch {
-	case found:
-		v.State, v.Bytes = summary.State, summary.Tally.Bytes
-		v.StartedAt, v.EndedAt = known(summary.Started), known(summary.Ended)
-	case record.State == protocol.AcceptAbandoned:
-		v.State, v.Reason = protocol.BatchFailed, "The acceptance was never completed; no item ran. Send the request again."
-		v.Counts.Canceled = record.Total
-		return v, nil
-	case record.State == protocol.AcceptPending && record.Chunks > 1:
-		v.State = protocol.BatchAccepting
+	case s.told && s.summary.State.Final():
+		return s.summary.State
+	case s.ended():
+		return protocol.BatchFailed
+	case s.control.Wanted == protocol.WantStop:
+		return protocol.BatchCanceling
+	case s.record.Fed() && s.record.State != protocol.AcceptComplete:
+		return protocol.BatchAccepting
+	case s.control.Wanted == protocol.WantPause:
+		return protocol.BatchPaused
+	case s.told && s.summary.State != protocol.BatchQueued:
+		return s.summary.State
+	case len(s.held) > 0:
+		return protocol.BatchRunning
 	}
-	v.Counts = countsView{
-		Retrying: summary.Tally.Retrying, Succeeded: summary.Tally.Succeeded, Failed: summary.Tally.Failed,
-		Canceled: summary.Tally.Canceled, Skipped: summary.Tally.Skipped,
+	return protocol.BatchQueued
+}
+
+// view derives what is shown of a batch. It depends on the time only in that an old pace is not shown.
+func (s *snapshot) view(now time.Time) batchView {
+	record, summary := &s.record, &s.summary
+	v := batchView{
+		ID: record.Batch, Org: record.Org, State: s.state(), Lane: record.Lane, Label: record.Label, Total: record.Total,
+		Counts: s.counts(), Bytes: summary.Tally.Bytes,
+		CreatedAt: record.Created, StartedAt: known(summary.Started), EndedAt: known(summary.Ended), Reason: summary.Reason,
+		ErrorGroups: make([]errorGroupView, len(summary.Groups)), ErrorGroupsLeft: summary.GroupsLeft,
+		Attempts: record.Options.Attempts, Rate: record.Options.Rate, Canary: record.Options.Canary,
+		MaxFailed: shownThreshold(record.Options.MaxFailed), RerunOf: record.RerunOf, Webhook: s.webhook(),
 	}
-	v.Counts.Queued = record.Total - summary.Tally.Ended() - summary.Tally.Retrying
-	if v.State.Final() {
-		return v, nil
+	for i, g := range summary.Groups {
+		v.ErrorGroups[i] = errorGroupView(g)
 	}
-	running, err := s.pipeline.running(ctx, record)
-	if err != nil {
-		return v, err
+	switch {
+	case v.State == protocol.BatchPaused, v.State == protocol.BatchCanceling:
+		v.Reason = s.control.Reason
+	case !s.told && record.State == protocol.AcceptAbandoned:
+		v.Reason = reasonAbandoned
 	}
-	v.Counts.Running = min(len(running), v.Counts.Queued)
-	v.Counts.Queued -= v.Counts.Running
-	if v.State == protocol.BatchQueued && v.Counts.Running > 0 {
-		v.State = protocol.BatchRunning
+	if !v.State.Final() && now.Sub(summary.Pace.At) <= paceStale {
+		v.Rates = ratesView{Items: summary.Pace.Items, Bytes: summary.Pace.Bytes}
 	}
-	return v, nil
+	if left := record.Total - summary.Tally.Ended(); v.State == protocol.BatchRunning && v.Rates.Items > 0 {
+		seconds := int64(math.Ceil(float64(left) / v.Rates.Items))
+		v.ETA = &seconds
+	}
+	return v
+}
+
+// counts derives the counts from the tally of the receipts and from what workers hold. An item that is held and waited for a retry
+// before is running; which ones did is known where the receipts stand in the summary.
+func (s *snapshot) counts() countsView {
+	t := s.summary.Tally
+	c := countsView{Retrying: t.Retrying, Succeeded: t.Succeeded, Failed: t.Failed, Canceled: t.Canceled, Skipped: t.Skipped}
+	c.Queued = max(s.record.Total-t.Ended()-t.Retrying, 0)
+	if s.ended() {
+		c.Canceled += c.Queued // of a batch that never ran
+		c.Queued = 0
+		return c
+	}
+	held, again := len(s.held), 0
+	for i := range s.summary.Receipts {
+		if r := &s.summary.Receipts[i]; s.held[r.Index] {
+			if r.State.Final() {
+				held-- // the worker has not rewritten its claim yet
+			} else if r.State == protocol.ItemRetrying {
+				again++
+			}
+		}
+	}
+	fresh := min(held-again, c.Queued)
+	if !protocol.Inline(s.record.Total) {
+		again = held - fresh
+	}
+	again = min(again, c.Retrying)
+	c.Queued, c.Retrying, c.Running = c.Queued-fresh, c.Retrying-again, fresh+again
+	return c
+}
+
+func (s *snapshot) webhook() *webhookView {
+	asked := s.record.Options.Webhook
+	if asked == nil {
+		return nil
+	}
+	v := &webhookView{URL: asked.Shown, State: webhookPending}
+	told := s.summary.Webhook
+	if told == nil {
+		return v
+	}
+	v.Attempts, v.State = len(told.Attempts), webhookRetrying
+	switch {
+	case told.State == protocol.ItemSucceeded:
+		v.State = webhookDelivered
+	case told.State.Final():
+		v.State = webhookFailed
+	}
+	return v
+}
+
+// shownThreshold echoes a threshold in a form that is taken again; nil: there is none.
+func shownThreshold(t protocol.Threshold) any {
+	switch {
+	case !t.Given:
+		return nil
+	case t.Share > 0:
+		return strconv.FormatFloat(t.Share*100, 'g', 6, 64) + "%"
+	}
+	return t.Count
 }
 
 func known(t time.Time) *time.Time {
@@ -128,124 +254,4 @@ func known(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// listItems shows the receipts of a batch in index order.
-func (s *Server) listItems(w http.ResponseWriter, r *http.Request) {
-	query, bad := parseItemsQuery(r)
-	if bad != nil {
-		writeProblem(w, r, *bad)
-		return
-	}
-	record, ok := s.batchOf(w, r)
-	if !ok {
-		return
-	}
-	page, err := s.itemsFrom(r.Context(), &record, query)
-	if err != nil {
-		s.refuse(w, r, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, page)
-}
-
-func (s *Server) itemsFrom(ctx context.Context, record *protocol.Acceptance, query itemsQuery) (itemsView, error) {
-	page := itemsView{Items: []protocol.Receipt{}}
-	summary, _, err := s.pipeline.summary(ctx, record.Org, record.Batch)
-	if err != nil {
-		return page, err
-	}
-	running := map[int]bool{}
-	if !summary.State.Final() {
-		if running, err = s.pipeline.running(ctx, record); err != nil {
-			return page, err
-		}
-	}
-	at := query.from
-	for end := min(record.Total, query.from+scanned); at < end && len(page.Items) < query.limit; {
-		n := min(query.limit, end-at)
-		if query.state != "" { // by whole pages, however few of their items are wanted
-			n = min((protocol.PageOf(at)+1)*protocol.PageSize, end) - at
-		}
-		receipts, err := s.pipeline.receipts(ctx, record, &summary, at, n)
-		if err != nil {
-			return page, err
-		}
-		for i := range receipts {
-			if receipts[i].State == protocol.ItemQueued && running[receipts[i].Index] {
-				receipts[i].State = protocol.ItemRunning
-			}
-			at++
-			if query.state == "" || receipts[i].State == query.state {
-				page.Items = append(page.Items, receipts[i])
-			}
-			if len(page.Items) == query.limit {
-				break
-			}
-		}
-	}
-	if at < record.Total {
-		page.NextCursor = encodeCursor(at)
-	}
-	return page, nil
-}
-
-type itemsQuery struct {
-	from  int
-	limit int
-	state protocol.ItemState
-}
-
-var itemStates = []protocol.ItemState{
-	protocol.ItemQueued, protocol.ItemRunning, protocol.ItemRetrying, protocol.ItemSucceeded,
-	protocol.ItemFailed, protocol.ItemCanceled, protocol.ItemSkipped,
-}
-
-func parseItemsQuery(r *http.Request) (itemsQuery, *Problem) {
-	q := itemsQuery{limit: defaultItems}
-	values := r.URL.Query()
-	refuse := func(message string) (itemsQuery, *Problem) {
-		p := newProblem(CodeInvalidRequest, message)
-		return q, &p
-	}
-	if text := values.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxItems {
-			return refuse("limit must be a number from 1 to " + strconv.Itoa(maxItems) + ".")
-		}
-		q.limit = n
-	}
-	if text := values.Get("cursor"); text != "" {
-		from, ok := decodeCursor(text)
-		if !ok {
-			return refuse("cursor must be a next_cursor of an earlier answer.")
-		}
-		q.from = from
-	}
-	if text := values.Get("state"); text != "" {
-		q.state = protocol.ItemState(text)
-		if !slices.Contains(itemStates, q.state) {
-			return refuse("state must be one of queued, running, retrying, succeeded, failed, canceled, skipped.")
-		}
-	}
-	return q, nil
-}
-
-const cursorPrefix = "i1:"
-
-func encodeCursor(index int) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + strconv.Itoa(index)))
-}
-
-func decodeCursor(cursor string) (int, bool) {
-	raw, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
-		return 0, false
-	}
-	digits, ok := strings.CutPrefix(string(raw), cursorPrefix)
-	if !ok {
-		return 0, false
-	}
-	index, err := strconv.Atoi(digits)
-	return index, err == nil && index >= 0
 }

@@ -26,12 +26,15 @@ const (
 	CodeNotFound            Code = "not_found"
 	CodeSandboxNotFound     Code = "sandbox_not_found"
 	CodeBatchNotFound       Code = "batch_not_found"
+	CodeItemNotFound        Code = "item_not_found"
 	CodeBucketNotFound      Code = "bucket_not_found"
 	CodeOrgNotFound         Code = "org_not_found"
 	CodeGrantNotFound       Code = "grant_not_found"
 	CodeKeyNotFound         Code = "key_not_found"
 	CodeMethodNotAllowed    Code = "method_not_allowed"
 	CodeIdempotencyConflict Code = "idempotency_conflict"
+	CodeBatchEnded          Code = "batch_ended"
+	CodeBatchCanceling      Code = "batch_canceling"
 	CodeOwnKey              Code = "own_key"
 	CodeBodyTooLarge        Code = "body_too_large"
 	CodeUnsupportedMedia    Code = "unsupported_media_type"
@@ -64,12 +67,15 @@ var problemTable = map[Code]problemKind{
 	CodeNotFound:            {404, "Not found"},
 	CodeSandboxNotFound:     {404, "Sandbox not found"},
 	CodeBatchNotFound:       {404, "Batch not found"},
+	CodeItemNotFound:        {404, "Item not found"},
 	CodeBucketNotFound:      {404, "Bucket not found"},
 	CodeOrgNotFound:         {404, "Org not found"},
 	CodeGrantNotFound:       {404, "Grant not found"},
 	CodeKeyNotFound:         {404, "API key not found"},
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
+	CodeBatchEnded:          {409, "The batch has ended"},
+	CodeBatchCanceling:      {409, "The batch is being canceled"},
 	CodeOwnKey:              {409, "An API key cannot revoke itself"},
 	CodeBodyTooLarge:        {413, "The body is too large"},
 	CodeUnsupportedMedia:    {415, "Unsupported media type"},

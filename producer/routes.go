@@ -19,8 +19,14 @@ func (s *Server) routes() []route {
 	return []route{
 		{"POST", "/api/orgs/{orgId}/sandboxes/{sandboxId}/file/copy", RoleCopy, s.copyFiles},
 
+		{"GET", "/v1/batches", RoleRead, s.listBatches},
 		{"GET", "/v1/batches/{id}", RoleRead, s.showBatch},
 		{"GET", "/v1/batches/{id}/items", RoleRead, s.listItems},
+		{"GET", "/v1/batches/{id}/items/{index}", RoleRead, s.showItem},
+		{"GET", "/v1/batches/{id}/events", RoleRead, s.watchBatch},
+		{"POST", "/v1/batches/{id}/cancel", RoleCopy, s.cancelBatch},
+		{"POST", "/v1/batches/{id}/pause", RoleCopy, s.pauseBatch},
+		{"POST", "/v1/batches/{id}/resume", RoleCopy, s.resumeBatch},
 
 		{"POST", "/v1/presign", RoleCopy, s.presign},
 

@@ -83,12 +83,32 @@ func (w *batchWaiter) end(ctx context.Context) (protocol.Summary, bool) {
 }
 
 // receipts returns the receipts of the items from first on, at most n, in index order. An item without news
-// comes as queued.
+// comes as queued, or as the rest ended where the batch was stopped.
 func (p *Pipeline) receipts(ctx context.Context, record *protocol.Acceptance, summary *protocol.Summary, first, n int) ([]protocol.Receipt, error) {
 	n = min(n, record.Total-first)
 	if n <= 0 {
 		return nil, nil
 	}
+	list := noNews(record, first, n)
+	if protocol.Inline(record.Total) {
+		lay(list, summary.Receipts)
+	} else {
+		for number := protocol.PageOf(first); number <= protocol.PageOf(first+n-1); number++ {
+			var page protocol.Page
+			if _, err := p.read(ctx, protocol.PageKey(record.Org, record.Batch, number), &page); err != nil {
+				return nil, err
+			}
+			lay(list, page.Receipts)
+		}
+	}
+	for i := range list {
+		list[i] = summary.Settle(list[i])
+	}
+	return list, nil
+}
+
+// noNews returns n receipts of items that nothing is known of, from first on. There is at least one.
+func noNews(record *protocol.Acceptance, first, n int) []protocol.Receipt {
 	list := make([]protocol.Receipt, n)
 	for i := range list {
 		list[i] = protocol.Receipt{Index: first + i, State: protocol.ItemQueued}
@@ -96,51 +116,14 @@ func (p *Pipeline) receipts(ctx context.Context, record *protocol.Acceptance, su
 			list[i].ID = record.IDs[first+i]
 		}
 	}
-	fill := func(receipts []protocol.Receipt) {
-		for _, r := range receipts {
-			if i := r.Index - first; i >= 0 && i < n {
-				list[i] = r
-			}
-		}
-	}
-	if protocol.Inline(record.Total) {
-		fill(summary.Receipts)
-		return list, nil
-	}
-	for number := protocol.PageOf(first); number <= protocol.PageOf(first+n-1); number++ {
-		var page protocol.Page
-		if _, err := p.read(ctx, protocol.PageKey(record.Org, record.Batch, number), &page); err != nil {
-			return nil, err
-		}
-		fill(page.Receipts)
-	}
-	return list, nil
+	return list
 }
 
-// running returns the indexes of a batch's items that workers hold now, as their claims tell.
-func (p *Pipeline) running(ctx context.Context, record *protocol.Acceptance) (map[int]bool, error) {
-	entries, err := p.claims.List(ctx, ">")
-	if err != nil {
-		return nil, fmt.Errorf("read the claims of workers: %w", err)
-	}
-	indexes := map[int]bool{}
-	for _, e := range entries {
-		var claim protocol.Claim
-		if err := json.Unmarshal(e.Value, &claim); err != nil {
-			return nil, fmt.Errorf("read claim %s: %w", e.Key, err)
-		}
-		if time.Since(claim.Written) > claimStale {
-			continue
-		}
-		for _, held := range claim.Held {
-			if held.Ref.Org == record.Org && held.Ref.Batch == record.Batch {
-				indexes[held.Ref.Index] = true
-			}
+// lay puts what is stored in the place of what is in the list.
+func lay(list, stored []protocol.Receipt) {
+	for i := range stored {
+		if at := stored[i].Index - list[0].Index; at >= 0 && at < len(list) {
+			list[at] = stored[i]
 		}
 	}
-	return indexes, nil
 }
-
-// claimStale is the age from which a worker's claim says nothing about what it runs now: workers rewrite theirs
-// every 30 s.
-const claimStale = 2 * time.Minute

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -33,6 +34,7 @@ type front struct {
 	listener net.Listener
 	served   chan error
 	stop     context.CancelFunc
+	followed sync.WaitGroup // what goes on until stop
 }
 
 // frontConfig is what a front needs to know beside its flags.
@@ -64,6 +66,7 @@ func startFront(ctx context.Context, cfg frontConfig, conn *broker.Conn, objects
 	if err := f.open(ctx, living, cfg, conn, objects, sealer, log); err != nil {
 		stop()
 		f.registry.Wait()
+		f.followed.Wait()
 		return nil, err
 	}
 	go func() { f.served <- f.http.Serve(f.listener) }()
@@ -84,6 +87,7 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}
+	f.followed.Go(func() { pipeline.Follow(living) })
 	f.server, err = producer.New(producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
 		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version,
@@ -120,6 +124,7 @@ func (f *front) close(ctx context.Context) error {
 	}
 	f.stop()
 	f.registry.Wait()
+	f.followed.Wait()
 	if served := <-f.served; !errors.Is(served, http.ErrServerClosed) && !errors.Is(served, net.ErrClosed) {
 		err = errors.Join(err, served)
 	}
