@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 
 // Config is how an aggregator behaves.
 type Config struct {
+	// ID tells the aggregators of a fleet apart; no two may have the same. "": a random one.
+	ID string
 	// Interval is how long news of running batches may gather before they are committed. 0: 100 ms.
 	Interval time.Duration
 	// TrimEvery is how often the queue is trimmed, TrimAfter how old an acknowledgement must be for it. 0: 15 s and
@@ -26,6 +29,8 @@ type Config struct {
 	TrimLeast uint64
 	// AbandonAfter is how long an acceptance may stay pending before it counts as left behind. 0: 10 min.
 	AbandonAfter time.Duration
+	// RecoverAfter is how long nothing must be heard of a batch whose items are all in the queue before they are looked for. 0: 5 min.
+	RecoverAfter time.Duration
 	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
 	SweepEvery time.Duration
 	Logger     *slog.Logger
@@ -42,6 +47,10 @@ func (c *Config) defaults() {
 	set(&c.TrimAfter, time.Minute)
 	set(&c.AbandonAfter, 10*time.Minute)
 	set(&c.SweepEvery, 30*time.Second)
+	set(&c.RecoverAfter, 5*time.Minute)
+	if c.ID == "" {
+		c.ID = rand.Text()
+	}
 	if c.TrimLeast == 0 {
 		c.TrimLeast = 10_000
 	}
@@ -57,6 +66,7 @@ type Aggregator struct {
 	bucket *broker.Bucket
 	claims *broker.Bucket
 	ledger *ledger
+	feeder *feeder
 
 	// Owned by the loop.
 	unsaved []broker.Bundle   // folded, not yet all committed
@@ -75,7 +85,11 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
-	return &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket), taken: map[uint64]bool{}}, nil
+	a := &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket), taken: map[uint64]bool{}}
+	if a.feeder, err = newFeeder(ctx, a); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // Run folds until ctx ends, commits what it holds, and returns nil.
@@ -88,7 +102,13 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		return fmt.Errorf("aggregator: %w", err)
 	}
 	defer reader.Close()
+	deaf, err := a.conn.WatchHints(broker.Hints{Changed: a.feeder.hints.change, Feeder: a.feeder.hints.feeder})
+	if err != nil {
+		return fmt.Errorf("aggregator: %w", err)
+	}
+	defer deaf()
 	background := pool.New()
+	background.Go(func() { a.feeder.run(ctx) })
 	background.Go(func() { a.trim(ctx) })
 	background.Go(func() { a.sweep(ctx) })
 	defer background.Wait()
@@ -228,6 +248,9 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 	for _, u := range units {
 		if u.book.changed {
 			continue
+		}
+		if s := &u.book.summary; s.Tally.Failed > 0 && !s.State.Final() {
+			a.feeder.hints.suspect(u.key) // too many failures may stop it
 		}
 		if err := a.conn.Changed(u.key.org, u.key.batch, u.book.summary.State.Final()); err != nil {
 			a.cfg.Logger.Debug("a waiter was not told and will look by itself", "batch", u.key.batch, "error", err)

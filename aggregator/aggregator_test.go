@@ -21,12 +21,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bundle is a broker with aggregators on it.
 type bundle struct {
-	*testing.T
+	testing.TB
+
 	conn    *broker.Conn
 	batches *broker.Bucket
 }
 
 func newBundle(t *testing.T) *bundle {
+	t.Helper()
+	return newBundleOf(t)
+}
+
+func newBundleOf(t testing.TB) *bundle {
 	t.Helper()
 	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -45,7 +51,7 @@ func newBundle(t *testing.T) *bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bundle{T: t, conn: conn, batches: batches}
+	return &bundle{TB: t, conn: conn, batches: batches}
 }
 
 // run starts an aggregator; the returned function stops it and waits.

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"slices"
+	"time"
 
 	"github.com/copyfleet/copyfleet/protocol"
 )
@@ -39,4 +40,14 @@ func tally(page []protocol.Receipt) protocol.Tally {
 		t.Count(&page[i])
 	}
 	return t
+}
+
+// rest ends a batch that was stopped: every item without an outcome was canceled.
+func rest(s protocol.Summary, reason string, now time.Time) protocol.Summary {
+	s.Version, s.Rest, s.Reason = protocol.SummaryVersion, protocol.ItemCanceled, reason
+	s.Tally.Retrying = 0
+	s.Tally.Canceled += s.Total - s.Tally.Ended()
+	s.State = s.Tally.State(s.Total)
+	s.Ended = now
+	return s
 }

@@ -95,7 +95,7 @@ func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, er
 		return record.State != protocol.AcceptPending, nil
 	}
 	if record.Chunks == 1 {
-		whole, err := a.singleChunkPublished(ctx, &record)
+		whole, err := published(ctx, a.conn, a.bucket, a.feeder.controls, &record)
 		if err != nil || whole {
 			return whole, err
 		}
@@ -116,20 +116,25 @@ func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, er
 	return true, nil
 }
 
-func (a *Aggregator) singleChunkPublished(ctx context.Context, record *protocol.Acceptance) (bool, error) {
-	_, err := a.bucket.Get(ctx, protocol.SummaryKey(record.Org, record.Batch))
+// published reports whether a batch was accepted whose items the front publishes in one chunk: the chunk is in the queue, or there
+// is news of its items, or somebody acted upon the batch, which takes the items out of the queue.
+func published(ctx context.Context, conn *broker.Conn, batches, controls *broker.Bucket, record *protocol.Acceptance) (bool, error) {
+	_, err := batches.Get(ctx, protocol.SummaryKey(record.Org, record.Batch))
+	if errors.Is(err, broker.ErrNotFound) {
+		_, err = controls.Get(ctx, protocol.ControlKey(record.Org, record.Batch))
+	}
 	if err == nil {
 		return true, nil
 	}
 	if !errors.Is(err, broker.ErrNotFound) {
-		return false, fmt.Errorf("look for the summary of %s: %w", record.Batch, err)
+		return false, fmt.Errorf("look for news of %s: %w", record.Batch, err)
 	}
 	for _, subject := range []string{record.Guard(0), record.Subject()} {
-		published, err := a.conn.Published(ctx, record.Lane, subject)
+		there, err := conn.Published(ctx, record.Lane, subject)
 		if err != nil {
 			return false, fmt.Errorf("look for the items of %s: %w", record.Batch, err)
 		}
-		if published {
+		if there {
 			return true, nil
 		}
 	}

@@ -47,8 +47,9 @@ type Feed struct {
 	Next    int       `json:"next"`           // index of the first item that was never fed
 	Redo    int       `json:"redo,omitempty"` // of those before: the first that is yet to be looked at in this pass
 	RedoEnd int       `json:"redo_end,omitempty"`
-	Pass    int       `json:"pass,omitempty"`  // [Control.Resumes] that was carried out last
-	Owner   string    `json:"owner,omitempty"` // who wrote it
+	Pass    int       `json:"pass,omitempty"`    // passes over what was fed before that were begun
+	Resumes int       `json:"resumes,omitempty"` // [Control.Resumes] that was carried out last
+	Owner   string    `json:"owner,omitempty"`   // who wrote it
 	At      time.Time `json:"at"`
 	Created time.Time `json:"created"`
 }

@@ -52,6 +52,7 @@ const (
 	RetryDue      = "cf.retry.due." // where due retries appear: <pool>.<shard>
 	WakeSubject   = "cf.wake."      // core NATS: there is new work in <lane>
 	ChangeSubject = "cf.change."    // core NATS: <org>.<batch> changed in KV
+	FeederSubject = "cf.feeder."    // core NATS: the aggregator <id> lives
 	ProgressWords = "cf.progress."  // core NATS: bytes of running items of <org>.<batch>
 	PlanSubject   = "cf.plan."      // core NATS, answered by one worker of <pool>
 )

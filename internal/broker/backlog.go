@@ -14,6 +14,8 @@ import (
 type Backlog struct {
 	Waiting int // not delivered yet
 	Held    int // delivered and not acknowledged: running, or handed back for a while
+
+	Delivered uint64 // deliveries since the shard was set up, repeated ones included
 }
 
 // Backlog reads what waits in a shard.
@@ -27,7 +29,9 @@ func (c *Conn) Backlog(ctx context.Context, shard Shard) (Backlog, error) {
 		return Backlog{}, fmt.Errorf("read the backlog of %s: %w", name, classify(err))
 	}
 	info := consumer.CachedInfo()
-	return Backlog{Waiting: int(info.NumPending), Held: info.NumAckPending}, nil //nolint:gosec // far below the limits of int
+	return Backlog{
+		Waiting: int(info.NumPending), Held: info.NumAckPending, Delivered: info.Delivered.Consumer, //nolint:gosec // far below the limits of int
+	}, nil
 }
 
 // Oldest returns the age of the first message of a shard that was not delivered yet; 0: there is none.

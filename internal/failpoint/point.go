@@ -40,10 +40,24 @@ const (
 	Trimmed         Point = "trimmed"          // the queue was trimmed
 )
 
+// The steps of the feeder (aggregator/doc.go).
+const (
+	ChunkFed       Point = "chunk_fed"       // items are in the queue, the feed record does not say so
+	FeedSaved      Point = "feed_saved"      // the feed record says how far the batch is
+	Recalled       Point = "recalled"        // what waited of a stopped or paused batch is out of the queue
+	RestCanceled   Point = "rest_canceled"   // a stopped batch has ended, nobody was told
+	ControlOrdered Point = "control_ordered" // an option stopped or paused its batch
+	RedoBegun      Point = "redo_begun"      // a pass over what was fed before is written down
+	NoticeAsked    Point = "notice_asked"    // a worker was asked to tell of a batch's end
+	BatchEmptied   Point = "batch_emptied"   // of a batch whose time is over only its acceptance and summary are left
+	BatchRemoved   Point = "batch_removed"   // its summary is left
+)
+
 // Points lists all points, in the order of a copy.
 var Points = []Point{
 	AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, BundlesDone, Trimmed,
+	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, BatchEmptied, BatchRemoved,
 }

@@ -1,0 +1,77 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// holders is who claims what. The claims are read once for all batches that are looked at together.
+type holders struct {
+	bucket *broker.Bucket
+	stale  time.Duration // since a worker wrote its claim: living ones rewrite theirs three times as often
+	read   time.Time
+	items  map[batchKey][]int
+	last   map[string]sighting
+}
+
+// sighting is when a claim was last seen to change, by the local clock: a clock that jumps makes no worker look dead.
+type sighting struct {
+	revision uint64
+	at       time.Time
+}
+
+func newHolders(bucket *broker.Bucket, ackWait time.Duration) *holders {
+	return &holders{bucket: bucket, stale: ackWait + ackWait/3, last: map[string]sighting{}}
+}
+
+// of returns the indexes of the items of a batch that living workers claimed at some time after since.
+func (h *holders) of(ctx context.Context, key batchKey, since time.Time) ([]int, error) {
+	if h.items == nil || h.read.Before(since) {
+		if err := h.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return h.items[key], nil
+}
+
+// forget has the claims read again when they are next asked for.
+func (h *holders) forget() { h.items = nil }
+
+func (h *holders) load(ctx context.Context) error {
+	now := time.Now()
+	entries, err := h.bucket.List(ctx, ">")
+	if err != nil {
+		return fmt.Errorf("read the claims of workers: %w", err)
+	}
+	items, last := map[batchKey][]int{}, make(map[string]sighting, len(entries))
+	for _, e := range entries {
+		var claim protocol.Claim
+		if err := json.Unmarshal(e.Value, &claim); err != nil {
+			return fmt.Errorf("read the claim %s: %w", e.Key, err)
+		}
+		s, known := h.last[e.Key]
+		if !known || s.revision != e.Revision {
+			s = sighting{e.Revision, now}
+			if !known {
+				s.at = claim.Written
+			}
+		}
+		last[e.Key] = s
+		if now.Sub(s.at) > h.stale {
+			continue
+		}
+		for _, held := range claim.Held {
+			if held.Ref.Index >= 0 { // the notice of a batch's end is no item of it
+				key := batchKey{held.Ref.Org, held.Ref.Batch}
+				items[key] = append(items[key], held.Ref.Index)
+			}
+		}
+	}
+	h.items, h.last, h.read = items, last, now
+	return nil
+}

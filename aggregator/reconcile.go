@@ -1,0 +1,41 @@
+package aggregator
+
+import (
+	"context"
+	"time"
+)
+
+// maxWaits bounds how much longer the reconciler waits each time it found nothing.
+const maxWaits = 4
+
+// reconcile notices what got lost inside the queue: a batch that is wholly fed, of which nothing was heard for long, nothing waits in
+// the queue and no worker holds anything. Its items are fed again. If they were not lost after all, workers find that by
+// their receipts and the claims on them.
+func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
+	if r.record.empty || time.Since(r.stirred) < f.cfg.RecoverAfter<<min(r.waits, maxWaits) {
+		return nil
+	}
+	backlog, err := f.conn.Backlog(ctx, r.record.shard(r.key.org))
+	if err != nil || backlog.Waiting > 0 {
+		return err //nolint:wrapcheck // says what it was
+	}
+	if s.Tally.Retrying > 0 {
+		due, err := f.lastRetry(ctx, r)
+		if err != nil || time.Now().Before(due) {
+			return err
+		}
+	}
+	free, err := f.letGo(ctx, r, recoverKey+uint64(r.feed.Pass)) //nolint:gosec // never negative
+	if err != nil || !free {
+		return err
+	}
+	begun, err := f.again(ctx, r, r.feed)
+	if err != nil || !begun {
+		return err
+	}
+	r.stirred = time.Now()
+	r.waits++
+	f.soon(r)
+	f.log.Warn("items of a batch seem to be lost in the queue and are fed again", "batch", r.key.batch, "ended", s.Tally.Ended(), "total", r.record.total)
+	return nil
+}

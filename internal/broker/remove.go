@@ -1,0 +1,38 @@
+package broker
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// DeleteAt removes a key that still has the revision, else it returns [ErrConflict]. Those who watch are told by a marker, whose
+// revision is returned; [Bucket.DropAt] removes that, too.
+func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) (uint64, error) {
+	msg := nats.NewMsg(b.subject(key))
+	msg.Header.Set(headerOperation, "PURGE")
+	msg.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	marker, err := b.conn.request(ctx, msg)
+	return marker, b.wrap("delete", key, err)
+}
+
+// DropAt removes what a key held up to a revision, and leaves alone what was written later.
+func (b *Bucket) DropAt(ctx context.Context, key string, revision uint64) error {
+	err := b.stream.Purge(ctx, jetstream.WithPurgeSubject(b.subject(key)), jetstream.WithPurgeSequence(revision+1))
+	if err != nil {
+		return b.wrap("remove", key, classify(err))
+	}
+	return nil
+}
+
+// Count is the number of keys that match a filter.
+func (b *Bucket) Count(ctx context.Context, filter string) (int, error) {
+	info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter(b.subject(filter)))
+	if err != nil {
+		return 0, b.wrap("count", filter, classify(err))
+	}
+	return len(info.State.Subjects), nil
+}
