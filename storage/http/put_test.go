@@ -184,7 +184,7 @@ func TestPutStatus(t *testing.T) {
 	for _, tt := range tests {
 		stored, err := client.Put(url+query, map[string]string{"Want": fmt.Sprint(tt.status)}).Put(t.Context(), content("data", nil))
 		if tt.class < 0 {
-			if err != nil || stored != (storage.Stored{Bytes: 4, ETag: "e"}) {
+			if err != nil || stored != (storage.Stored{Bytes: 4, ETag: "e", Status: tt.status}) {
 				t.Errorf("%d: %+v, %v", tt.status, stored, err)
 			}
 			continue

@@ -63,11 +63,14 @@ func (g *get) ask(ctx context.Context, what call, to target, header http.Header,
 	switch resp.StatusCode {
 	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		stat.Size, stat.Ranges = rangeSize(resp.Header.Get("Content-Range")), true
+		if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && stat.Size == storage.UnknownSize {
+			stat.Size, stat.ContentType = 0, "" // MinIO does not say how much there is; only of nothing is there no first byte
+		}
 	default:
 		stat.Ranges = strings.EqualFold(strings.TrimSpace(resp.Header.Get("Accept-Ranges")), "bytes")
 	}
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && stat.Size != 0 {
-		return stat, x.status(resp) // only of nothing is there no first byte
+		return stat, x.status(resp)
 	}
 	return stat, nil
 }
