@@ -39,7 +39,7 @@ func (s *Server) watchBatch(w http.ResponseWriter, r *http.Request) {
 		s.refuseMissing(w, r, err)
 		return
 	}
-	last := r.Header.Get("Last-Event-Id")
+	last := r.Header.Get("Last-Event-ID")
 	if now.ended() && strings.HasSuffix(last, finalMark) {
 		w.WriteHeader(http.StatusNoContent) // an EventSource that gets this comes no more
 		return

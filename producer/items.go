@@ -237,7 +237,9 @@ func (q *itemsQuery) sign(summary *protocol.Summary) []byte {
 func stateSign(state protocol.ItemState) []byte { return fmt.Appendf(nil, `"state":%q`, string(state)) }
 
 // mentions reports whether a receipt in a stored page is in that state.
-func mentions(page []byte, state protocol.ItemState) bool { return bytes.Contains(page, stateSign(state)) }
+func mentions(page []byte, state protocol.ItemState) bool {
+	return bytes.Contains(page, stateSign(state))
+}
 
 var itemStates = []protocol.ItemState{
 	protocol.ItemQueued, protocol.ItemRunning, protocol.ItemRetrying, protocol.ItemSucceeded,
