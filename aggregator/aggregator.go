@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/sourcegraph/conc/pool"
@@ -178,7 +179,7 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 	a.taken[bundle.Sequence] = true
 	a.unsaved = append(a.unsaved, bundle)
 	a.reports = append(a.reports, b.Reports...)
-	ended := map[batchKey]*book{}
+	touched := map[batchKey]*book{}
 	for i := range b.Reports {
 		book, err := a.ledger.fold(ctx, &b.Reports[i])
 		if err != nil {
@@ -186,12 +187,16 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 			a.ledger.forget(batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch})
 			return // flush folds all unsaved reports again
 		}
-		if book.changed && book.summary.State.Final() {
-			ended[batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch}] = book
+		if book.changed {
+			touched[batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch}] = book
 		}
 	}
 	failpoint.Hit(failpoint.BundleFolded)
-	a.commit(ctx, ended)
+	maps.DeleteFunc(touched, func(_ batchKey, b *book) bool {
+		b.count()
+		return !b.summary.State.Final()
+	})
+	a.commit(ctx, touched)
 }
 
 // flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
@@ -224,6 +229,7 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 	}
 	units := make([]unit, 0, len(books))
 	for key, b := range books {
+		b.count()
 		u, err := b.unit(key)
 		if err != nil {
 			a.cfg.Logger.Error("cannot encode a batch", "error", err)

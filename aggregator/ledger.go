@@ -31,6 +31,8 @@ type book struct {
 	summary  protocol.Summary
 	revision uint64
 	pages    map[int]*sheet
+	stale    []*sheet       // pages that the summary does not count as they are
+	told     protocol.Tally // of the summary in KV, from which the pace is measured
 	changed  bool
 	used     uint64 // ledger.clock when last touched
 }
@@ -38,9 +40,11 @@ type book struct {
 // sheet is one page of a batch.
 type sheet struct {
 	receipts []protocol.Receipt
-	tally    protocol.Tally // as counted in summary.Tally
+	tally    protocol.Tally                // as counted in summary.Tally
+	groups   map[cause]protocol.ErrorGroup // as counted in summary.Groups
 	revision uint64
 	changed  bool
+	stale    bool
 }
 
 const (
@@ -52,7 +56,7 @@ func newLedger(bucket *broker.Bucket) *ledger {
 	return &ledger{bucket: bucket, books: map[batchKey]*book{}}
 }
 
-// fold takes one report in. It returns the book, so that the caller sees what it came to.
+// fold takes one report in. It returns the book, whose summary follows with [book.count].
 func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, error) {
 	key := batchKey{report.Ref.Org, report.Ref.Batch}
 	b, err := l.book(ctx, key, report)
@@ -61,6 +65,10 @@ func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, erro
 	}
 	l.clock++
 	b.used = l.clock
+	if report.Receipt.Index == protocol.WebhookIndex {
+		b.notice(&report.Receipt)
+		return b, nil
+	}
 	if report.Receipt.Index < 0 || report.Receipt.Index >= b.summary.Total || b.summary.State.Final() {
 		return b, nil // a repetition, or no item of this batch
 	}
@@ -73,12 +81,34 @@ func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, erro
 		return b, nil
 	}
 	s.receipts, s.changed, b.changed = receipts, true, true
-	counted := tally(s.receipts)
-	b.summary.Tally.Replace(s.tally, counted)
-	s.tally = counted
+	if !s.stale {
+		s.stale = true
+		b.stale = append(b.stale, s)
+	}
 	b.stamp(report.Receipt.Attempts)
-	b.summary.State = b.summary.Tally.State(b.summary.Total)
 	return b, nil
+}
+
+// notice takes in what became of the notice of the batch's end.
+func (b *book) notice(news *protocol.Receipt) {
+	if b.revision > 0 && (b.summary.Webhook == nil || supersedes(news, b.summary.Webhook)) {
+		b.summary.Webhook, b.changed = news, true
+	}
+}
+
+// count brings the summary up to date with the pages.
+func (b *book) count() {
+	if len(b.stale) == 0 {
+		return
+	}
+	for _, s := range b.stale {
+		counted, groups := tally(s.receipts), group(s.receipts)
+		b.summary.Tally.Replace(s.tally, counted)
+		b.summary.Groups = regroup(b.summary.Groups, s.groups, groups)
+		s.tally, s.groups, s.stale = counted, groups, false
+	}
+	b.stale = b.stale[:0]
+	b.summary.State = b.summary.Tally.State(b.summary.Total)
 }
 
 // stamp keeps the first start and the last end of what was reported.
@@ -114,9 +144,10 @@ func (l *ledger) book(ctx context.Context, key batchKey, report *protocol.Report
 			return nil, fmt.Errorf("load batch %s: %w", key.batch, err)
 		}
 		b.revision = entry.Revision
+		b.summary.Version, b.told = protocol.SummaryVersion, b.summary.Tally
 	}
 	if protocol.Inline(b.summary.Total) {
-		b.pages[0] = &sheet{receipts: b.summary.Receipts, tally: tally(b.summary.Receipts)}
+		b.pages[0] = &sheet{receipts: b.summary.Receipts, tally: tally(b.summary.Receipts), groups: group(b.summary.Receipts)}
 		b.summary.Receipts = nil
 		l.pages++
 	}
@@ -138,7 +169,7 @@ func (l *ledger) sheet(ctx context.Context, key batchKey, b *book, number int) (
 		if err := json.Unmarshal(entry.Value, &p); err != nil {
 			return nil, fmt.Errorf("load page %d of %s: %w", number, key.batch, err)
 		}
-		s.receipts, s.tally, s.revision = p.Receipts, tally(p.Receipts), entry.Revision
+		s.receipts, s.tally, s.groups, s.revision = p.Receipts, tally(p.Receipts), group(p.Receipts), entry.Revision
 	}
 	b.pages[number] = s
 	l.pages++
@@ -151,6 +182,7 @@ type unit struct {
 	book    *book
 	sheets  []*sheet
 	changes []broker.Change
+	pace    protocol.Pace
 }
 
 // unit encodes what has changed in a book.
@@ -160,6 +192,11 @@ func (b *book) unit(key batchKey) (unit, error) {
 	if !summary.State.Final() {
 		summary.Ended = time.Time{}
 	}
+	summary.GroupsLeft = ungrouped(&summary)
+	if ended := summary.Tally.Ended() - b.told.Ended(); summary.Total > 1 && ended > 0 {
+		summary.Pace = pace(summary.Pace, summary.Started, time.Now().UTC(), ended, summary.Tally.Bytes-b.told.Bytes)
+	}
+	u.pace = summary.Pace
 	if protocol.Inline(summary.Total) {
 		summary.Receipts = b.pages[0].receipts
 		u.sheets = append(u.sheets, b.pages[0])
@@ -215,6 +252,7 @@ func (u *unit) committed(revisions []uint64) {
 	}
 	u.book.revision = revisions[len(revisions)-1]
 	u.book.changed = false
+	u.book.summary.Pace, u.book.told = u.pace, u.book.summary.Tally
 }
 
 // forget drops a book, so that the next fold starts from KV.
