@@ -37,11 +37,13 @@ const (
 	CodeBatchCanceling      Code = "batch_canceling"
 	CodeOwnKey              Code = "own_key"
 	CodeBodyTooLarge        Code = "body_too_large"
+	CodePlanTooLarge        Code = "plan_too_large"
 	CodeUnsupportedMedia    Code = "unsupported_media_type"
 	CodeQueueFull           Code = "queue_full"
 	CodeInternal            Code = "internal"
 	CodeBusy                Code = "busy"
 	CodeNotReady            Code = "not_ready"
+	CodeNoWorker            Code = "no_worker"
 	CodeUnavailable         Code = "unavailable"
 	CodeStorageUnavailable  Code = "storage_unavailable"
 	CodeShuttingDown        Code = "shutting_down"
@@ -78,11 +80,13 @@ var problemTable = map[Code]problemKind{
 	CodeBatchCanceling:      {409, "The batch is being canceled"},
 	CodeOwnKey:              {409, "An API key cannot revoke itself"},
 	CodeBodyTooLarge:        {413, "The body is too large"},
+	CodePlanTooLarge:        {413, "The plan is too large"},
 	CodeUnsupportedMedia:    {415, "Unsupported media type"},
 	CodeQueueFull:           {429, "The queue is full"},
 	CodeInternal:            {500, "Internal error"},
 	CodeBusy:                {503, "The server is busy"},
 	CodeNotReady:            {503, "Not ready"},
+	CodeNoWorker:            {503, "No worker runs"},
 	CodeUnavailable:         {503, "A service behind the API is unavailable"},
 	CodeStorageUnavailable:  {503, "The storage is unavailable"},
 	CodeNoSpace:             {503, "The disk is nearly full"},

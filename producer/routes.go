@@ -24,6 +24,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/batches/{id}/items", RoleRead, s.listItems},
 		{"GET", "/v1/batches/{id}/items/{index}", RoleRead, s.showItem},
 		{"GET", "/v1/batches/{id}/events", RoleRead, s.watchBatch},
+		{"GET", "/v1/batches/{id}/webhook", RoleRead, s.showWebhook},
 		{"POST", "/v1/batches/{id}/cancel", RoleCopy, s.cancelBatch},
 		{"POST", "/v1/batches/{id}/pause", RoleCopy, s.pauseBatch},
 		{"POST", "/v1/batches/{id}/resume", RoleCopy, s.resumeBatch},

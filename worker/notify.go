@@ -2,9 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,11 +61,11 @@ func (w *Worker) notify(ctx context.Context, j *job) (copied, error) {
 	headers := map[string]string{
 		"Content-Type":       "application/json",
 		"Copyfleet-Batch":    string(record.Batch),
-		"Copyfleet-Delivery": deliveryID(&record),
+		"Copyfleet-Delivery": record.DeliveryID(),
 		"Copyfleet-Attempt":  strconv.Itoa(len(j.work.Attempts) + 1),
 	}
 	if target.Secret != "" {
-		headers["Copyfleet-Signature"] = Signature(target.Secret, time.Now(), body)
+		headers["Copyfleet-Signature"] = protocol.SignNotice(target.Secret, time.Now(), body)
 	}
 	answer, err := n.Notify(ctx, target.URL, headers, body)
 	if err != nil {
@@ -125,21 +122,6 @@ func (w *Worker) noticeTarget(record *protocol.Acceptance) (protocol.WebhookTarg
 		}}
 	}
 	return target, nil
-}
-
-// Signature is the value of Copyfleet-Signature: the time in Unix seconds, and the HMAC-SHA256 of that number, a dot and the body.
-func Signature(secret string, at time.Time, body []byte) string {
-	t := strconv.FormatInt(at.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(secret))
-	_, _ = mac.Write([]byte(t + ".")) // a hash never fails
-	_, _ = mac.Write(body)
-	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
-}
-
-// deliveryID is the same in all attempts, and another for every batch, also for one that has the id of one that was removed.
-func deliveryID(record *protocol.Acceptance) string {
-	sum := sha256.Sum256([]byte("delivery\x00" + string(record.Org) + "\x00" + string(record.Batch) + "\x00" + record.Created.UTC().Format(time.RFC3339Nano)))
-	return hex.EncodeToString(sum[:16])
 }
 
 // refused adds to an error what the receiver said, if that is fit to be shown.

@@ -231,7 +231,7 @@ func TestNoticeIsSignedAndRetried(t *testing.T) {
 		}
 		at, _, ok := strings.Cut(strings.TrimPrefix(c.header.Get("Copyfleet-Signature"), "t="), ",v1=")
 		seconds, err := strconv.ParseInt(at, 10, 64)
-		if !ok || err != nil || Signature(noticeKey, time.Unix(seconds, 0), c.body) != c.header.Get("Copyfleet-Signature") {
+		if !ok || err != nil || protocol.SignNotice(noticeKey, time.Unix(seconds, 0), c.body) != c.header.Get("Copyfleet-Signature") {
 			t.Errorf("signature %q", c.header.Get("Copyfleet-Signature"))
 		}
 	}
