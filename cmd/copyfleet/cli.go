@@ -21,7 +21,22 @@ type cli struct {
 	Worker     workerCmd     `cmd:"" help:"Run a worker; start as many as you like."`
 	Aggregator aggregatorCmd `cmd:"" help:"Run the aggregator, which turns outcomes into receipts. It takes the S3 flags like every role and does not need them yet."`
 	Demo       demoCmd       `cmd:"" help:"Start everything on free ports, run real batches through it, check every result, and stop."`
+
+	Submit     submitCmd     `cmd:"" help:"Send a manifest of copies and wait for their end."`
+	List       listCmd       `cmd:"" help:"List batches, the newest first."`
+	Show       showCmd       `cmd:"" help:"Show a batch, its items, or one item with all its attempts."`
+	Watch      watchCmd      `cmd:"" help:"Wait for the end of a batch."`
+	Cancel     cancelCmd     `cmd:"" help:"Cancel a batch on all workers."`
+	Pause      pauseCmd      `cmd:"" help:"Pause a batch."`
+	Resume     resumeCmd     `cmd:"" help:"Let a paused batch go on."`
+	Retry      retryCmd      `cmd:"" help:"Run the failed items of a batch again, as a new batch."`
+	Report     reportCmd     `cmd:"" help:"Write what became of every item of a batch."`
+	Dead       deadCmd       `cmd:"" help:"List failed items of all batches, and run them again."`
+	Presign    presignCmd    `cmd:"" help:"Make a URL that lets its holder read or write one object for a while."`
+	Keys       keysCmd       `cmd:"" help:"Make, list and revoke API keys."`
 	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
+	Doctor     doctorCmd     `cmd:"" help:"Look whether the API, its services, the key, the clock and this machine are in order."`
+	Completion completionCmd `cmd:"" help:"Print a script that completes commands and flags in a shell."`
 }
 
 func (c *cli) logger(w io.Writer) *slog.Logger {

@@ -29,106 +29,154 @@ type client struct {
 	http *http.Client
 }
 
-// maxAnswer bounds the answers that a command reads.
-const maxAnswer = 256 << 20
+const (
+	// maxAnswer bounds the answers that a command reads into memory.
+	maxAnswer = 256 << 20
+	// maxRefusal bounds what is read of an answer that refuses a call.
+	maxRefusal = 1 << 20
+	// answerTime is how long a call may take whose answer is read into memory; the longest, a cancel, waits 10 s for its end.
+	answerTime = 2 * time.Minute
+	dialTime   = 10 * time.Second
+	// continueTime is how long an upload waits to be let in before it sends all the same.
+	continueTime = 2 * time.Second
+)
 
 func (f clientFlags) client() (*client, error) {
+	api, err := f.anonymous()
+	if err == nil && api.key == "" {
+		return nil, hinted(exitWith(exitUsage, "an API key is needed: --api-key (COPYFLEET_API_KEY)"),
+			"\"copyfleet up\" prints one, and keeps it in the file api-key of its data directory.")
+	}
+	return api, err
+}
+
+// anonymous returns a client that may have no key.
+func (f clientFlags) anonymous() (*client, error) {
 	u, err := url.Parse(f.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, exitWith(exitUsage, "--url %q: must be an http or https URL", protocol.RedactURL(f.URL))
 	}
-	if f.APIKey == "" {
-		return nil, exitWith(exitUsage, "an API key is needed: --api-key (COPYFLEET_API_KEY)")
+	if strings.ContainsFunc(f.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, exitWith(exitUsage, "--api-key: a key has no spaces and no special characters; this one was not copied whole")
 	}
-	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, MaxIdleConnsPerHost: 16}
-	return &client{base: strings.TrimRight(f.URL, "/"), key: f.APIKey, http: &http.Client{Transport: transport}}, nil
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTime}).DialContext,
+		MaxIdleConnsPerHost: 16, ExpectContinueTimeout: continueTime, TLSHandshakeTimeout: dialTime,
+	}
+	return &client{base: strings.TrimRight(f.URL, "/"), key: f.APIKey, http: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a key goes nowhere else
+	}}, nil
 }
 
-// problem is what the API answers to a call that it refuses.
-type problem struct {
-	Status  int    `json:"status"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Errors  []struct {
-		Pointer string `json:"pointer"`
-		Message string `json:"message"`
-	} `json:"errors"`
-}
+// shown is where the API is, fit for people.
+func (c *client) shown() string { return protocol.RedactURL(c.base) }
 
-// Error tells the message and every field.
-func (p *problem) Error() string {
-	var text strings.Builder
-	text.WriteString(p.Message + " (" + p.Code + ")")
-	if len(p.Errors) > 1 {
-		for _, e := range p.Errors {
-			text.WriteString("\n  " + e.Pointer + ": " + e.Message)
-		}
-	}
-	return text.String()
-}
-
-// call sends a request and decodes the answer into out, which may be nil. The answer's header comes back, too.
-func (c *client) call(ctx context.Context, method, path string, header http.Header, in, out any) (http.Header, error) {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", method, path, err)
-		}
-		body = bytes.NewReader(data)
-	}
+// send makes one request and returns its answer, whose body the caller closes. An answer that refuses is an error, a [problem].
+func (c *client) send(ctx context.Context, method, path string, header http.Header, body io.Reader, length int64) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if body != nil {
+		req.ContentLength = length
 	}
 	req.Header = header.Clone()
 	if req.Header == nil {
 		req.Header = http.Header{}
 	}
-	req.Header.Set("Authorization", "Bearer "+c.key)
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", userAgent())
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var refused *net.OpError
-		if errors.As(err, &refused) && refused.Op == "dial" {
-			return nil, exitWith(exitTemporary, "nothing answers at %s: is \"copyfleet up\" running there?", c.base)
+		return nil, c.unreached(ctx, err)
+	}
+	if resp.StatusCode < http.StatusMultipleChoices {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil {
+		return resp, exitWith(exitTemporary, "%s %s: the answer broke off: %w", method, path, err)
+	}
+	return resp, refusal(resp, text)
+}
+
+// unreached tells why there is no answer. The error of net/http would repeat the whole URL.
+func (c *client) unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return &exitError{code: exitTemporary, reason: "unreachable", hint: "Is \"copyfleet up\" running there? --url (COPYFLEET_URL) names another API.",
+			err: fmt.Errorf("nothing answers at %s: %w", c.shown(), err)}
+	}
+	return &exitError{code: exitTemporary, reason: "broken_off", err: fmt.Errorf("the connection to %s broke off: %w", c.shown(), err)}
+}
+
+// errAnswerTime is the cause of the end of a call that took too long.
+var errAnswerTime = fmt.Errorf("the API did not answer within %s", answerTime)
+
+// call sends a request and decodes the answer into out, which may be nil. The answer's header comes back, too.
+func (c *client) call(ctx context.Context, method, path string, header http.Header, in, out any) (http.Header, error) {
+	var body io.Reader
+	length := int64(0)
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
-		return nil, exitWith(exitTemporary, "%s %s: %w", method, path, err)
+		body, length = bytes.NewReader(data), int64(len(data))
+		if header = header.Clone(); header == nil {
+			header = http.Header{}
+		}
+		header.Set("Content-Type", "application/json")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, errAnswerTime)
+	defer cancel()
+	resp, err := c.send(ctx, method, path, header, body, length)
+	if errors.Is(err, errAnswerTime) {
+		err = exitWith(exitTemporary, "%s %s: %w", method, path, err)
+	}
+	if err != nil {
+		if resp == nil {
+			return nil, err
+		}
+		return resp.Header, err
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end below
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return resp.Header, exitWith(exitTemporary, "%s %s: %w", method, path, err)
-	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return resp.Header, refusal(resp.StatusCode, data)
+		return resp.Header, exitWith(exitTemporary, "%s %s: the answer broke off: %w", method, path, err)
 	}
 	if out != nil && len(data) > 0 {
 		if err := json.Unmarshal(data, out); err != nil {
-			return resp.Header, fmt.Errorf("%s %s: the answer is not what the API promises: %w", method, path, err)
+			return resp.Header, hinted(exitWith(exitFatal, "%s %s: the answer is not what the API promises: %w", method, path, err),
+				"Does --url name a Copyfleet API, and of this version? \"copyfleet doctor\" looks.")
 		}
 	}
 	return resp.Header, nil
 }
 
-func refusal(status int, body []byte) error {
-	p := &problem{Status: status}
-	if json.Unmarshal(body, p) != nil || p.Message == "" {
-		p.Message, p.Code = fmt.Sprintf("the API answered %d %s", status, http.StatusText(status)), "unknown"
+// get reads a resource.
+func (c *client) get(ctx context.Context, path string, query url.Values, out any) error {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
-	return &exitError{code: statusExit(status), err: p}
+	_, err := c.call(ctx, http.MethodGet, path, nil, nil, out)
+	return err
 }
 
-func statusExit(status int) int {
-	switch {
-	case status == http.StatusNotFound:
-		return exitNotFound
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return exitDenied
-	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError:
-		return exitTemporary
+// batchPath is the path of a batch and what belongs to it.
+func batchPath(id string, more ...string) string {
+	path := "/v1/batches/" + url.PathEscape(id)
+	for _, part := range more {
+		path += "/" + url.PathEscape(part)
 	}
-	return exitUsage
+	return path
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // orgsCmd says which buckets an org may use.
@@ -78,15 +79,63 @@ func (c *orgsListCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	path := "/v1/orgs"
-	if c.Org != "" {
-		path = grantsPath(c.Org)
+	if c.Org == "" {
+		return listOrgs(ctx, env, api)
 	}
-	var answer json.RawMessage
-	if _, err := api.call(ctx, http.MethodGet, path, nil, nil, &answer); err != nil {
+	var answer struct {
+		Grants []json.RawMessage `json:"grants"`
+	}
+	if err := api.get(ctx, grantsPath(c.Org), nil, &answer); err != nil {
 		return err
 	}
-	return printJSON(env, answer)
+	now, t := time.Now(), &table{header: []string{"BUCKET", "PREFIX", "GRANTED"}}
+	for _, raw := range answer.Grants {
+		if env.json {
+			if err := printJSON(env, raw); err != nil {
+				return err
+			}
+			continue
+		}
+		var g struct {
+			grant
+
+			Created time.Time `json:"created"`
+		}
+		if err := json.Unmarshal(raw, &g); err != nil {
+			return notPromised(err)
+		}
+		t.add(g.Bucket, g.Prefix, ago(g.Created, now))
+	}
+	return listed(env, t, len(answer.Grants), "", "grants")
+}
+
+func listOrgs(ctx context.Context, env *environment, api *client) error {
+	var answer struct {
+		Orgs []json.RawMessage `json:"orgs"`
+	}
+	if err := api.get(ctx, "/v1/orgs", nil, &answer); err != nil {
+		return err
+	}
+	t := &table{header: []string{"ORG", "KEYS", "SANDBOXES", "GRANTS"}, right: map[int]bool{1: true, 2: true, 3: true}}
+	for _, raw := range answer.Orgs {
+		if env.json {
+			if err := printJSON(env, raw); err != nil {
+				return err
+			}
+			continue
+		}
+		var o struct {
+			ID        string `json:"id"`
+			Keys      int    `json:"keys"`
+			Sandboxes int    `json:"sandboxes"`
+			Grants    int    `json:"grants"`
+		}
+		if err := json.Unmarshal(raw, &o); err != nil {
+			return notPromised(err)
+		}
+		t.add(o.ID, number(o.Keys), number(o.Sandboxes), number(o.Grants))
+	}
+	return listed(env, t, len(answer.Orgs), "", "orgs")
 }
 
 // printJSON prints one value on one line.

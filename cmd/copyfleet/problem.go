@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// problem is what the API answers to a call that it refuses.
+type problem struct {
+	Status  int    `json:"status"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Errors  []struct {
+		Pointer string `json:"pointer"`
+		Message string `json:"message"`
+		Line    int    `json:"line"` // of a manifest, from 1; 0: it has no lines
+	} `json:"errors"`
+	Total  int `json:"errors_total"`
+	Checks []struct {
+		Name    string `json:"name"`
+		OK      bool   `json:"ok"`
+		Message string `json:"message"`
+	} `json:"checks"`
+
+	after time.Duration // what the answer asks to wait before the next try; 0: nothing
+}
+
+// shownErrors is how many of a manifest's errors are told.
+const shownErrors = 20
+
+// Error tells the message and every field, one a line.
+func (p *problem) Error() string {
+	var text strings.Builder
+	text.WriteString(clean(p.Message) + " (" + clean(p.Code) + ")")
+	list := p.Errors
+	if len(list) == 1 && list[0].Line == 0 {
+		list = nil // the message says it
+	}
+	for _, e := range list[:min(len(list), shownErrors)] {
+		text.WriteString("\n  ")
+		if e.Line > 0 {
+			text.WriteString("line " + strconv.Itoa(e.Line))
+			if member := strings.TrimPrefix(e.Pointer, "/line/"+strconv.Itoa(e.Line)); member != "" {
+				text.WriteString(", " + clean(member))
+			}
+		} else {
+			text.WriteString(clean(e.Pointer))
+		}
+		text.WriteString(": " + clean(e.Message))
+	}
+	if more := max(p.Total, len(p.Errors)) - shownErrors; more > 0 && len(list) > 0 {
+		text.WriteString("\n  and " + number(more) + " more")
+	}
+	return text.String()
+}
+
+// refusal is the error of an answer that is not what was asked for.
+func refusal(resp *http.Response, body []byte) error {
+	p := &problem{}
+	if json.Unmarshal(body, p) != nil || p.Message == "" {
+		p.Message, p.Code = fmt.Sprintf("the API answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)), "unknown"
+	}
+	p.Status = resp.StatusCode
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		p.after = time.Duration(min(seconds, 3600)) * time.Second
+	}
+	e := &exitError{code: statusExit(resp.StatusCode), reason: p.Code, err: p, hint: problemHints[p.Code]}
+	if resp.StatusCode < http.StatusBadRequest {
+		e.hint = "--url names something that sends callers elsewhere; give the address of the API itself."
+	}
+	return e
+}
+
+// problemHints say what a person may do about some codes.
+var problemHints = map[string]string{
+	"unauthorized":         "The key is wrong or was revoked: --api-key (COPYFLEET_API_KEY).",
+	"forbidden":            "The key's role does not allow this; an admin makes keys with \"copyfleet keys create\".",
+	"bucket_not_granted":   "An admin grants buckets: copyfleet orgs grant ORG BUCKET[/PREFIX]",
+	"batch_not_found":      "\"copyfleet list\" shows the batches there are; old ones are removed after the retention.",
+	"sandbox_not_found":    "Register the sandbox, or run the API with --auto-sandboxes.",
+	"queue_full":           "Nothing was accepted. Send it again later.",
+	"no_space":             "Nothing was accepted. Make room on the disk of the fleet.",
+	"idempotency_conflict": "Give another --idempotency-key, or none.",
+	"nothing_to_retry":     "No failed item matches that has not been run again already; \"copyfleet show BATCH --items --state failed\" lists the failed ones.",
+}
+
+func statusExit(status int) int {
+	switch {
+	case status == http.StatusNotFound:
+		return exitNotFound
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return exitDenied
+	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError:
+		return exitTemporary
+	}
+	return exitUsage
+}
+
+// temporary reports whether the same call may do better a little later, and what the API asks to wait before.
+func temporary(err error) (time.Duration, bool) {
+	e, ok := errors.AsType[*exitError](err)
+	if !ok || e.code != exitTemporary {
+		return 0, false
+	}
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p.after, true
+	}
+	return 0, true
+}
+
+// refused returns the problem that an error is, nil if it is another.
+func refused(err error) *problem {
+	p, _ := errors.AsType[*problem](err)
+	return p
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// showCmd tells what is known of a batch.
+type showCmd struct {
+	clientFlags
+	filterFlags
+	Batch string `arg:"" help:"The batch."`
+	Items bool   `help:"List its items as well."`
+	Item  string `help:"Show one item with all its attempts." placeholder:"INDEX"`
+	State string `help:"Only items in this state." enum:"queued,running,retrying,succeeded,failed,canceled,skipped," default:"" placeholder:"STATE"`
+	Limit int    `help:"Items to list, at most; 0: all." default:"100" placeholder:"N"`
+}
+
+// Validate implements kong's check.
+func (c *showCmd) Validate() error {
+	if c.Item != "" {
+		if n, err := strconv.Atoi(c.Item); err != nil || n < 0 {
+			return fmt.Errorf("--item %s: must be the index of an item, from 0", c.Item)
+		}
+	}
+	return notNegative("--limit", c.Limit)
+}
+
+// item is an item as the API shows it.
+type item struct {
+	protocol.Receipt
+
+	Src     string `json:"src"`
+	Dest    string `json:"dest"`
+	Waiting *struct {
+		Reason string    `json:"reason"`
+		Until  time.Time `json:"until"`
+		Behind int       `json:"behind"`
+	} `json:"waiting"`
+}
+
+// Run shows.
+func (c *showCmd) Run(ctx context.Context, env *environment) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Item != "" {
+		return c.showItem(ctx, env, api)
+	}
+	var b batch
+	if err := api.get(ctx, batchPath(c.Batch), nil, &b); err != nil {
+		return err
+	}
+	query := c.query()
+	if c.State != "" {
+		query.Set("state", c.State)
+	}
+	items := c.Items || len(query) > 0
+	if !env.json {
+		if err := b.write(env.stdout, terminalOf(env.stdout), time.Now()); err != nil || !items {
+			return err
+		}
+		if _, err := fmt.Fprintln(env.stdout); err != nil {
+			return wrapPrint(err)
+		}
+	}
+	if items {
+		t := newItemTable(env)
+		next, n, err := pages(ctx, api, batchPath(c.Batch, "items"), query, c.Limit, func(raw json.RawMessage) error {
+			if env.json {
+				return printJSON(env, raw)
+			}
+			return t.item(raw)
+		})
+		if err != nil || !env.json {
+			if err == nil {
+				err = listed(env, t.table, n, next, "items")
+			}
+			return err
+		}
+	}
+	return printJSON(env, &b)
+}
+
+// itemTable lists items.
+type itemTable struct {
+	*table
+
+	now time.Time
+}
+
+func newItemTable(env *environment) itemTable {
+	return itemTable{&table{
+		header: []string{"ITEM", "ID", "STATE", "BYTES", "TRIES", "FROM", "TO", "WHY"},
+		right:  map[int]bool{0: true, 3: true, 4: true}, paint: terminalOf(env.stdout).statePaint(2),
+	}, time.Now()}
+}
+
+func (t itemTable) item(raw json.RawMessage) error {
+	var it item
+	if err := json.Unmarshal(raw, &it); err != nil {
+		return notPromised(err)
+	}
+	t.add(strconv.Itoa(it.Index), it.ID, string(it.State), size(it.Bytes), strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(t.now))
+	return nil
+}
+
+// why tells why an item failed, or what it waits for.
+func (it *item) why(now time.Time) string {
+	text := ""
+	if it.Failure != nil {
+		text = fmt.Sprintf("%s/%s: %s", it.Failure.Class, it.Failure.Code, it.Failure.Message)
+	}
+	if it.Waiting == nil {
+		return text
+	}
+	wait := "waits: " + it.Waiting.Reason
+	if it.Waiting.Behind > 0 {
+		wait += " " + number(it.Waiting.Behind) + " items"
+	}
+	if !it.Waiting.Until.IsZero() {
+		wait += " until " + ago(it.Waiting.Until, now)
+	}
+	if text != "" {
+		wait += "; " + text
+	}
+	return wait
+}
+
+func (c *showCmd) showItem(ctx context.Context, env *environment, api *client) error {
+	var raw json.RawMessage
+	if err := api.get(ctx, batchPath(c.Batch, "items", c.Item), nil, &raw); err != nil {
+		return err
+	}
+	if env.json {
+		return printJSON(env, raw)
+	}
+	var it item
+	if err := json.Unmarshal(raw, &it); err != nil {
+		return notPromised(err)
+	}
+	return it.write(env, time.Now())
+}
+
+// write tells an item to a person.
+func (it *item) write(env *environment, now time.Time) error {
+	l := &lines{}
+	l.field("item", strconv.Itoa(it.Index))
+	l.field("id", it.ID)
+	l.painted("state", terminalOf(env.stdout).paint(stateColor(string(it.State)), clean(string(it.State))))
+	l.field("from", it.Src)
+	l.field("to", it.Dest)
+	verified := ""
+	if it.Verified {
+		verified = ", verified"
+	}
+	l.field("bytes", size(it.Bytes)+verified)
+	l.field("sha256", it.SHA256)
+	l.field("etag", it.ETag)
+	if it.Status > 0 {
+		l.field("status", strconv.Itoa(it.Status))
+	}
+	l.field("why", it.why(now))
+	if it.Failure != nil {
+		l.field("cause", it.Failure.Cause)
+		l.field("hint", it.Failure.Hint)
+	}
+	if it.ResumedFrom > 0 {
+		l.field("resumed", "from "+size(it.ResumedFrom))
+	}
+	l.field("trace", it.TraceID)
+	for i := range it.Attempts {
+		a := &it.Attempts[i]
+		text := fmt.Sprintf("%s, %s, %s by %s", ago(a.Start, now), span(a.End.Sub(a.Start)), size(a.Bytes), a.Worker)
+		if a.Failure != nil {
+			text += fmt.Sprintf(": %s/%s: %s", a.Failure.Class, a.Failure.Code, a.Failure.Message)
+		}
+		l.field("try "+strconv.Itoa(a.Number), text)
+	}
+	return l.write(env.stdout)
+}
