@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -24,53 +25,65 @@ type result struct {
 
 // run takes one item through an attempt and its consequences. It never panics and leaves nothing held.
 func (w *Worker) run(work context.Context, j *job) {
-	defer w.claims.drop(j.held)
+	if res, told := w.inSlot(work, j); told {
+		w.finish(work, j, res)
+	}
+}
+
+// inSlot is what an item does in its slot. told says that it came to something of which the reporter is to tell, and that there is room
+// for it there; else it is not held any more.
+func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
+	defer w.slots.give(j.bulk())
 	if !w.open(work, j) {
-		return
+		return res, false
 	}
 	w.cleanUp(j)
+	if j.sweep {
+		w.discard(j)
+		return res, false
+	}
 	if j.held.Crashes >= maxCrashes {
-		w.finish(work, j, w.crashed(j))
-		return
+		res = w.crashed(j)
+		w.reporter.enter()
+		return res, true
 	}
 	if j.held.Crashes >= soloCrashes {
 		select {
 		case w.alone <- struct{}{}:
 			defer func() { <-w.alone }()
-		case <-work.Done():
-			w.abandon(work, j, context.Cause(work))
-			return
+		case <-j.ctx.Done():
+			w.putDown(work, j, context.Cause(j.ctx))
+			return res, false
 		}
 		if err := w.claims.begin(work, j.held); err != nil {
-			w.abandon(work, j, err)
-			return
+			w.putDown(work, j, err)
+			return res, false
 		}
 	}
-	w.finish(work, j, w.attempt(work, j))
+	if res = w.attempt(work, j); res.abandoned != nil {
+		w.putDown(work, j, res.abandoned)
+		return res, false
+	}
+	w.reporter.enter()
+	return res, true
 }
 
-// open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's failure.
+// open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's
+// failure.
 func (w *Worker) open(work context.Context, j *job) bool {
 	if j.work.Kind != protocol.KindCopy {
 		j.asked = &protocol.ManifestItem{ID: j.work.ID}
 		return true
 	}
-	j.asked, j.unreadable = w.manifests.item(work, &j.work)
-	switch {
-	case j.unreadable == nil:
-		return true
-	case errors.Is(j.unreadable, protocol.ErrSeal):
-		j.asked = &protocol.ManifestItem{ID: j.work.ID}
+	j.asked, j.unreadable = w.manifests.item(j.ctx, &j.work)
+	if j.unreadable == nil {
 		return true
 	}
-	why := j.unreadable
-	j.asked = &protocol.ManifestItem{}
-	if errors.Is(why, errGone) {
-		w.cfg.Logger.Info("dropping an item of a batch that was removed", "batch", j.work.Batch, "index", j.work.Index)
-		w.ack(j)
-		return false
+	j.asked = &protocol.ManifestItem{ID: j.work.ID}
+	if errors.Is(j.unreadable, protocol.ErrSeal) {
+		return true
 	}
-	w.abandon(work, j, why)
+	w.putDown(work, j, j.unreadable)
 	return false
 }
 
@@ -88,8 +101,7 @@ func (w *Worker) cleanUp(j *job) {
 
 // attempt runs the copy and catches what it may throw.
 func (w *Worker) attempt(work context.Context, j *job) result {
-	ctx, cancel := context.WithCancelCause(work)
-	defer cancel(nil)
+	ctx := j.ctx
 	res := result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
 	thrown := panics.Try(func() {
@@ -113,6 +125,13 @@ func (w *Worker) attempt(work context.Context, j *job) result {
 		res.abandoned = err
 	case w.claims.lapsed(j.held):
 		res.abandoned = fmt.Errorf("%w: %w", errLeaseLost, err) // what failed here says nothing about the new owner's attempt
+	case errors.Is(context.Cause(ctx), errPaused), errors.Is(err, errUnconfirmed):
+		res.abandoned = context.Cause(ctx)
+		if res.abandoned == nil {
+			res.abandoned = err
+		}
+	case errors.Is(context.Cause(ctx), errStopped):
+		res.failure = &protocol.Failure{Class: protocol.Canceled, Code: "canceled", Message: "The batch was stopped while this item ran"}
 	default:
 		res.failure, res.retryAfter = explain(err)
 	}
@@ -131,8 +150,22 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(),
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
-		fence: func() error { return w.claims.fence(ctx, j.held, &j.work) },
+		fence: func() error { return w.fence(ctx, j) },
 	})
+}
+
+// fence is asked right before a destination becomes visible: is the item still ours, and still wanted?
+func (w *Worker) fence(ctx context.Context, j *job) error {
+	if err := w.claims.fence(ctx, j.held, &j.work); err != nil {
+		return err
+	}
+	if err := w.controls.clear(ctx, j); err != nil {
+		return err
+	}
+	if w.claims.lapsed(j.held) { // it may have taken a while
+		return errLeaseLost
+	}
+	return nil
 }
 
 // crashed is the result of an item whose workers did not live to tell.
@@ -147,54 +180,70 @@ func (w *Worker) crashed(j *job) result {
 	return result{failure: failure, attempt: attempt}
 }
 
-// finish stores the news and then answers the delivery, never the other way round.
+// finish makes the receipt of an attempt, which has left its slot, plans the next one if there is to be one, and has it all reported.
 func (w *Worker) finish(work context.Context, j *job, res result) {
-	if errors.Is(res.abandoned, errUnwanted) {
-		w.ack(j)
-		return
-	}
-	if res.abandoned != nil {
-		w.abandon(work, j, res.abandoned)
-		return
-	}
 	verdict := done
 	if res.failure != nil {
 		verdict = j.decide(&res)
 	}
 	receipt := j.receipt(res, verdict)
 	w.log(j, &receipt)
-	if verdict == retry {
+	if verdict != retry {
+		w.report(work, j, &receipt)
+		return
+	}
+	w.retrying.Go(func() {
 		if err := w.planRetry(work, j, receipt, res); err != nil {
-			w.abandon(work, j, err)
+			w.abandon(work, err, j)
+			w.reporter.leave()
 			return
 		}
 		failpoint.HitItem(failpoint.RetryPlanned, j.asked.ID)
-	}
-	err := w.storeFirmly(work, protocol.Report{Ref: j.work.Ref(), Total: j.work.Total, Lane: j.work.Lane, Receipt: receipt})
-	if err != nil {
-		w.abandon(work, j, err)
-		return
-	}
-	failpoint.HitItem(failpoint.ReportStored, j.asked.ID)
-	w.ack(j)
-	failpoint.HitItem(failpoint.Acknowledged, j.asked.ID)
+		w.report(work, j, &receipt)
+	})
 }
 
-// abandon gives an item back that this worker will not finish. One that may be another's already is left alone.
-func (w *Worker) abandon(work context.Context, j *job, why error) {
-	w.cfg.Logger.Info("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+// putDown ends the work on an item that came to nothing: nobody wants it any more, or somebody else is to do it.
+func (w *Worker) putDown(work context.Context, j *job, why error) {
+	switch {
+	case errors.Is(why, errUnwanted), errors.Is(why, errGone), errors.Is(why, errStopped), errors.Is(why, errPaused):
+		w.cfg.Logger.Info("an item was dropped", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+		w.discard(j)
+	default:
+		w.abandon(work, why, j)
+	}
+}
+
+// discard drops an item that nobody waits for any more. What is left to be done of a paused batch comes again when it goes on.
+func (w *Worker) discard(j *job) {
+	w.ack(j)
+	w.claims.drop(j.held)
+	w.claims.rewrite() // who acts upon a batch waits for the record to name its items no more
+	j.cancel(nil)
+}
+
+// abandon gives items back that this worker will not finish. One that may be another's already is left alone.
+func (w *Worker) abandon(work context.Context, why error, jobs ...*job) {
+	list := make([]*held, len(jobs))
+	for i, j := range jobs {
+		w.cfg.Logger.Info("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+		list[i] = j.held
+		j.cancel(nil)
+	}
+	w.claims.drop(list...)
 	if errors.Is(why, errLeaseLost) {
 		return
 	}
-	w.claims.drop(j.held)
-	// The record must not name the item any more, or its next owner would take it for the victim of a crash.
+	// The record must not name the items any more, or their next owner would take them for the victims of a crash.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), heartbeat(w.conn))
 	defer cancel()
 	if err := w.claims.write(ctx); err != nil {
-		w.cfg.Logger.Warn("a handed-back item stays in the claim", "error", err)
+		w.cfg.Logger.Warn("handed-back items stay in the claim", "error", err)
 	}
-	failpoint.HitItem(failpoint.ClaimReleased, j.asked.ID)
-	w.giveBack(j, 0)
+	for _, j := range jobs {
+		failpoint.HitItem(failpoint.ClaimReleased, j.asked.ID)
+		w.giveBack(j, 0)
+	}
 }
 
 func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receipt, res result) error {
@@ -224,6 +273,9 @@ func (j *job) receipt(res result, v verdict) protocol.Receipt {
 		r.State, r.Failure, r.RetryAt = protocol.ItemRetrying, res.failure, time.Now().Add(j.backoff(&res)).UTC()
 	case giveUp:
 		r.State, r.Failure = protocol.ItemFailed, res.failure
+		if res.failure.Class == protocol.Canceled {
+			r.State = protocol.ItemCanceled
+		}
 	}
 	return r
 }
@@ -247,6 +299,9 @@ func traceID(traceparent string) string {
 }
 
 func (w *Worker) log(j *job, r *protocol.Receipt) {
+	if !w.cfg.Logger.Enabled(j.ctx, slog.LevelDebug) {
+		return
+	}
 	attrs := []any{"batch", j.work.Batch, "index", j.work.Index, "state", r.State, "attempt", len(r.Attempts), "bytes", r.Bytes}
 	if r.Failure != nil {
 		attrs = append(attrs, "class", r.Failure.Class, "code", r.Failure.Code, "reason", r.Failure.Message)

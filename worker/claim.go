@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,47 +21,65 @@ type held struct {
 	stale    []string // hidden destinations that earlier claims may have left
 
 	// Guarded by claims.mu.
-	lease lease
+	lease   lease
+	claimed bool   // it stands in the record, or will with the next write
+	entry   []byte // as it stands there
+	stop    context.CancelCauseFunc
 }
 
 // claims is the table of what this worker holds, and its durable copy: one KV record, rewritten once a fetch.
 type claims struct {
 	worker  string
+	pool    string
+	slots   int
 	bucket  *broker.Bucket
 	batches *broker.Bucket // where outcomes are
 	conn    *broker.Conn
 
 	mu      sync.Mutex
 	held    map[protocol.Ref]*held
-	written time.Time
+	changes uint64    // of the table
+	stored  uint64    // those that are in the record
+	named   []*held   // who stands in the record
+	written time.Time // when the table of the record was taken
 
-	writing sync.Mutex // serializes writes of the record, so that an older table never replaces a newer one
+	writing sync.Mutex    // serializes writes of the record, so that an older table never replaces a newer one
+	untidy  chan struct{} // holds a token when the record should be rewritten soon
 }
 
-func newClaims(worker string, bucket, batches *broker.Bucket, conn *broker.Conn) *claims {
-	return &claims{worker: worker, bucket: bucket, batches: batches, conn: conn, held: map[protocol.Ref]*held{}}
+func newClaims(cfg *Config, bucket, batches *broker.Bucket, conn *broker.Conn) *claims {
+	return &claims{
+		worker: cfg.ID, pool: cfg.Pool, slots: cfg.Slots, bucket: bucket, batches: batches, conn: conn,
+		held: map[protocol.Ref]*held{}, untidy: make(chan struct{}, 1),
+	}
 }
 
-func (c *claims) holds(ref protocol.Ref) bool {
+// reserve enters an item that is to be claimed, and reports whether it could: this worker may have it already.
+func (c *claims) reserve(j *job) bool {
+	ref := j.work.Ref()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.held[ref] != nil
+	if c.held[ref] != nil {
+		return false
+	}
+	j.held = &held{delivery: j.delivery, since: time.Now(), lease: lease{kept: j.delivery.Asked, epoch: j.delivery.Epoch}}
+	j.held.Ref = ref
+	c.held[ref] = j.held
+	return true
 }
 
-// add claims jobs, before any of their work starts. One durable write serves them all.
+// add claims jobs that were reserved, before any of their work starts. One durable write serves them all.
 func (c *claims) add(ctx context.Context, jobs []*job) error {
 	earlier, err := c.earlier(ctx, jobs)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	c.mu.Lock()
 	for _, j := range jobs {
-		ref := j.work.Ref()
-		h := &held{delivery: j.delivery, since: now, lease: lease{kept: j.delivery.Asked, epoch: j.delivery.Epoch}}
+		h := j.held
 		// A retry comes from another consumer, whose sequence says nothing about the claims before.
-		h.Ref, h.Fence = ref, max(j.delivery.Sequence, j.work.Fence)
-		for _, e := range earlier[ref] {
+		h.Fence = max(j.delivery.Sequence, j.work.Fence)
+		for _, e := range earlier[h.Ref] {
 			h.Fence = max(h.Fence, e.held.Fence+1)
 			if e.held.Fence >= j.work.Fence { // an older claim ended in order: with the retry that this is
 				h.Crashes = max(h.Crashes, e.held.Charge())
@@ -68,23 +87,17 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 			h.stale = append(h.stale, protocol.TempToken(e.worker, e.held))
 		}
 		h.Waiting = h.Crashes >= soloCrashes
-		j.held = h
-		c.held[ref] = h
+		h.claimed, h.stop, h.entry = true, j.cancel, appendHeld(nil, &h.HeldClaim)
 	}
 	c.mu.Unlock()
-	if err := c.write(ctx); err != nil {
-		for _, j := range jobs {
-			c.drop(j.held)
-		}
-		return err
-	}
-	return nil
+	return c.write(ctx)
 }
 
 // begin writes down that the work of an item that waited to run alone begins now.
 func (c *claims) begin(ctx context.Context, h *held) error {
 	c.mu.Lock()
 	h.Waiting = false
+	h.entry = appendHeld(nil, &h.HeldClaim)
 	c.mu.Unlock()
 	return c.write(ctx)
 }
@@ -100,7 +113,7 @@ func (c *claims) earlier(ctx context.Context, jobs []*job) (map[protocol.Ref][]e
 	wanted := map[protocol.Ref]bool{}
 	for _, j := range jobs {
 		if j.repeated() {
-			wanted[j.work.Ref()] = true
+			wanted[j.held.Ref] = true
 		}
 	}
 	if len(wanted) == 0 {
@@ -132,45 +145,90 @@ func (c *claims) others(ctx context.Context, wanted map[protocol.Ref]bool) (map[
 	return found, nil
 }
 
-// write stores the table as it is now.
+// write returns when a record is stored that holds all changes of the table up to the call. Those who call it while a write is under
+// way share the next one.
 func (c *claims) write(ctx context.Context) error {
+	c.mu.Lock()
+	c.changes++
+	change := c.changes
+	c.mu.Unlock()
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()
-	record := protocol.Claim{Version: protocol.ClaimVersion, Worker: c.worker, Written: time.Now().UTC(), Held: make([]protocol.HeldClaim, 0, len(c.held))}
+	if c.stored >= change {
+		c.mu.Unlock()
+		return nil
+	}
+	change = c.changes
+	now := time.Now()
+	named := make([]*held, 0, len(c.held))
+	record := appendClaimHead(nil, c, now.UTC())
 	for _, h := range c.held {
-		record.Held = append(record.Held, h.HeldClaim)
+		if !h.claimed {
+			continue
+		}
+		if len(named) > 0 {
+			record = append(record, ',')
+		}
+		named, record = append(named, h), append(record, h.entry...)
 	}
+	record = append(record, "]}"...)
 	c.mu.Unlock()
-	value, err := protocol.Encode(record)
-	if err != nil {
-		return fmt.Errorf("store the claim of %s: %w", c.worker, err)
-	}
-	if _, err := c.bucket.Put(ctx, protocol.Token(c.worker), value); err != nil {
+	if _, err := c.bucket.Put(ctx, protocol.Token(c.worker), record); err != nil {
 		return fmt.Errorf("store the claim of %s: %w", c.worker, err)
 	}
 	c.mu.Lock()
-	c.written = record.Written
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.stored, c.written, c.named = change, now, named
 	return nil
 }
 
-// drop forgets an item. The durable record follows with the next write: until then it names an item that
-// has its outcome, which harms nobody.
-func (c *claims) drop(h *held) {
+// drop forgets items. The durable record follows with the next write: until then it names items that have their outcome, which
+// harms nobody.
+func (c *claims) drop(list ...*held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held[h.Ref] == h {
-		delete(c.held, h.Ref)
+	for _, h := range list {
+		if c.held[h.Ref] == h {
+			delete(c.held, h.Ref)
+		}
+	}
+}
+
+// breakOff ends what runs of a batch. Its notice is none of its items.
+func (c *claims) breakOff(name batchName, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ref, h := range c.held {
+		if h.stop != nil && ref.Org == name.org && ref.Batch == name.batch && ref.Index >= 0 {
+			h.stop(why)
+		}
+	}
+}
+
+// tidy has the record rewritten soon if it names items of a batch that are held no more: who acts upon the batch waits for them.
+func (c *claims) tidy(name batchName) {
+	c.mu.Lock()
+	untidy := slices.ContainsFunc(c.named, func(h *held) bool {
+		return h.Ref.Org == name.org && h.Ref.Batch == name.batch && c.held[h.Ref] != h
+	})
+	c.mu.Unlock()
+	if untidy {
+		c.rewrite()
+	}
+}
+
+// rewrite has the record rewritten soon.
+func (c *claims) rewrite() {
+	select {
+	case c.untidy <- struct{}{}:
+	default: // one token is enough
 	}
 }
 
 // clear removes the record of a worker that ends in order; what it handed back is charged to nobody.
 func (c *claims) clear(ctx context.Context) error {
-	c.mu.Lock()
-	left := len(c.held)
-	c.mu.Unlock()
-	if left > 0 {
+	if len(c.all()) > 0 {
 		return c.write(ctx)
 	}
 	if err := c.bucket.Drop(ctx, protocol.Token(c.worker)); err != nil {
@@ -190,8 +248,16 @@ func (c *claims) all() []*held {
 	return list
 }
 
+// age is how old the table in the record is.
 func (c *claims) age() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Since(c.written)
+}
+
+// busy reports whether anything is held.
+func (c *claims) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.held) > 0
 }

@@ -17,6 +17,9 @@ type Config struct {
 	Slots int
 	// Drain is how long running items may go on after the intake stopped; then they are handed back. 0: 20 s.
 	Drain time.Duration
+	// PauseGrace is how long the running items of a batch that is paused may go on; then they are broken off, and nothing is
+	// charged for that. 0: 5 s.
+	PauseGrace time.Duration
 	// MaxHold bounds how long one attempt may last, however often it is extended. 0: 24 h.
 	MaxHold time.Duration
 	// SpoolDir is where content of unknown length is kept while its length is found out; it is made if it is missing. "": the
@@ -32,6 +35,7 @@ const DefaultSlots = 32
 const (
 	maxSlots          = 4096
 	defaultDrain      = 20 * time.Second
+	defaultPauseGrace = 5 * time.Second
 	defaultMaxHold    = 24 * time.Hour
 	defaultSpoolLimit = 5 << 30
 )
@@ -56,14 +60,15 @@ func (c *Config) validate() error {
 	if c.Slots < 0 || c.Slots > maxSlots {
 		return &ConfigError{"Slots", fmt.Sprintf("1 to %d, or 0 for %d", maxSlots, DefaultSlots), c.Slots}
 	}
-	if c.Drain < 0 || c.MaxHold < 0 {
-		return &ConfigError{"Drain or MaxHold", "a positive time, or 0 for its default", min(c.Drain, c.MaxHold)}
+	if c.Drain < 0 || c.MaxHold < 0 || c.PauseGrace < 0 {
+		return &ConfigError{"Drain, MaxHold or PauseGrace", "a positive time, or 0 for its default", min(c.Drain, c.MaxHold, c.PauseGrace)}
 	}
 	if c.SpoolLimit < 0 {
 		return &ConfigError{"SpoolLimit", "a number of bytes, or 0 for its default", c.SpoolLimit}
 	}
 	c.Slots = orDefault(c.Slots, DefaultSlots)
 	c.Drain = orDefault(c.Drain, defaultDrain)
+	c.PauseGrace = orDefault(c.PauseGrace, defaultPauseGrace)
 	c.MaxHold = orDefault(c.MaxHold, defaultMaxHold)
 	c.SpoolLimit = orDefault(c.SpoolLimit, defaultSpoolLimit)
 	c.Pool = orDefault(c.Pool, "default")

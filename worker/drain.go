@@ -7,12 +7,14 @@ import (
 	"github.com/sourcegraph/conc/pool"
 )
 
-// drain waits for running items for as long as the configuration allows, then breaks the rest off and waits for that.
+// drain waits for running items, and for the storing of their news, for as long as the configuration allows, then breaks the rest off and waits for that.
 func (w *Worker) drain(running *pool.Pool, cancel context.CancelCauseFunc) {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
 		running.Wait()
+		w.retrying.Wait()
+		w.reporter.open.Wait()
 	}()
 	limit := time.NewTimer(w.cfg.Drain)
 	defer limit.Stop()

@@ -14,24 +14,31 @@ func heartbeat(conn *broker.Conn) time.Duration { return conn.AckWait() / 3 }
 
 const (
 	heartbeatAtOnce = 8
-	claimRefresh    = 30 * time.Second // an untouched record older than several of these belongs to a dead worker
+	// An idle worker tells that it lives. One that holds something does so at every heartbeat: its record counts as that of a
+	// dead one when it is older than AckWait and a third.
+	claimRefresh = 30 * time.Second
 )
 
-// keepHeld extends everything that is held, until the work's context ends. Nothing is extended past MaxHold.
+// keepHeld extends everything that is held, and keeps the record fresh, until the work's context ends. Nothing is extended past MaxHold.
 func (w *Worker) keepHeld(work context.Context) {
 	tick := time.NewTicker(heartbeat(w.conn))
 	defer tick.Stop()
 	for {
+		fresh := false
 		select {
 		case <-work.Done():
 			return
+		case <-w.claims.untidy:
 		case <-tick.C:
+			age := w.claims.age()
+			fresh = age < heartbeat(w.conn)/2 || age < claimRefresh && !w.claims.busy()
+			w.extendAll(work)
 		}
-		w.extendAll(work)
-		if w.claims.age() > claimRefresh {
-			if err := w.claims.write(work); err != nil && work.Err() == nil {
-				w.cfg.Logger.Warn("cannot refresh the claim", "error", err)
-			}
+		if fresh {
+			continue
+		}
+		if err := w.claims.write(work); err != nil && work.Err() == nil {
+			w.cfg.Logger.Warn("cannot refresh the claim", "error", err)
 		}
 	}
 }

@@ -2,11 +2,8 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
-
-	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -19,10 +16,35 @@ const (
 	newerVersion = 5 * time.Second        // until a message of a newer build is offered to another worker
 )
 
-// takeWork fetches items for free slots and starts them, until the intake's context ends.
-func (w *Worker) takeWork(ctx, work context.Context, running *pool.Pool) {
+// job is an item on its way through the worker.
+type job struct {
+	work     protocol.Work
+	delivery *broker.Delivery
+	held     *held
+
+	ctx       context.Context         // of the work on this item; ends with it, with the worker's, or with the caller's wish for it
+	cancel    context.CancelCauseFunc // ends it
+	clearance *clearance              // of all that were claimed with it
+	sweep     bool                    // it is not to be run any more: only what dead owners left is to be removed
+
+	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
+	unreadable error                  // why it is not known
+}
+
+func (j *job) bulk() bool { return j.work.Lane != protocol.Interactive }
+
+// repeated reports whether the item may have been delivered before. A retry counts: a crash between planning and reporting it
+// leaves it beside the old delivery.
+func (j *job) repeated() bool {
+	return j.delivery.Repeated || j.work.Recheck || len(j.work.Attempts) > 0
+}
+
+// takeWork fetches items for free slots and passes on what is to be run, until the intake's context ends.
+func (w *Worker) takeWork(ctx context.Context) {
+	enough := time.AfterFunc(time.Hour, w.slots.poke)
+	defer enough.Stop()
 	for ctx.Err() == nil {
-		free, freeBulk := w.slots.available()
+		free, freeBulk, patience := w.slots.available(time.Now())
 		if free == 0 {
 			select {
 			case <-ctx.Done():
@@ -37,8 +59,11 @@ func (w *Worker) takeWork(ctx, work context.Context, running *pool.Pool) {
 		}
 		if len(deliveries) > 0 {
 			failpoint.Hit(failpoint.Fetched)
-			w.start(ctx, work, running, deliveries)
+			w.admitAll(ctx, deliveries)
 			continue
+		}
+		if patience > 0 {
+			enough.Reset(patience)
 		}
 		if err := w.intake.Wait(ctx, freeBulk > 0, w.slots.released); err != nil && ctx.Err() == nil {
 			w.cfg.Logger.Warn("cannot wait for work", "error", err)
@@ -55,79 +80,83 @@ func (w *Worker) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// job is an item on its way through the worker.
-type job struct {
-	work     protocol.Work
-	delivery *broker.Delivery
-	held     *held
-
-	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
-	unreadable error                  // why it is not known
-}
-
-// start claims what was fetched, durably and at once for all, and starts each item in its slot.
-func (w *Worker) start(ctx, work context.Context, running *pool.Pool, deliveries []*broker.Delivery) {
-	jobs := make([]*job, 0, len(deliveries))
-	for _, d := range deliveries {
-		if j := w.admit(ctx, d); j != nil {
-			jobs = append(jobs, j)
+// admitAll takes a slot for each delivery that is to be run.
+func (w *Worker) admitAll(ctx context.Context, deliveries []*broker.Delivery) {
+	jobs := make([]job, len(deliveries))
+	admitted := make([]*job, 0, len(deliveries))
+	paused := map[batchName]bool{}
+	for i, d := range deliveries {
+		jobs[i].delivery = d
+		if w.admit(ctx, &jobs[i], paused) {
+			admitted = append(admitted, &jobs[i])
 		}
 	}
-	if len(jobs) == 0 {
-		return
+	for _, j := range admitted {
+		w.slots.take(j.bulk())
 	}
-	if err := w.claims.add(ctx, jobs); err != nil {
-		w.cfg.Logger.Warn("cannot claim work; giving it back", "items", len(jobs), "error", err)
-		for _, j := range jobs {
-			w.giveBack(j, fetchRetry)
-		}
-		w.pause(ctx, fetchRetry)
-		return
-	}
-	failpoint.Hit(failpoint.ClaimStored)
-	for _, j := range jobs {
-		release := w.slots.take(j.work.Lane != protocol.Interactive)
-		running.Go(func() {
-			defer release()
-			w.run(work, j)
-		})
-	}
+	w.starter.add(admitted)
 }
 
-// admit decides whether a delivery is to be run at all, and returns nil if not.
-func (w *Worker) admit(ctx context.Context, d *broker.Delivery) *job {
-	j := &job{delivery: d}
-	if err := json.Unmarshal(d.Data, &j.work); err != nil {
+// admit decides whether a delivery is to be run at all, and answers it if not. One that is to be run is reserved in the table of what
+// is held.
+func (w *Worker) admit(ctx context.Context, j *job, paused map[batchName]bool) bool {
+	if err := w.decoder.decode(j.delivery.Data, &j.work); err != nil {
 		// Nobody can tell whose it is. It was written by us, so this is a broken disk or a bug.
-		w.cfg.Logger.Error("dropping a message that is no work item", "bytes", len(d.Data), "error", err)
+		w.cfg.Logger.Error("dropping a message that is no work item", "bytes", len(j.delivery.Data), "error", err)
 		w.ack(j)
-		return nil
+		return false
 	}
 	if j.work.Version > protocol.WorkVersion {
 		w.giveBack(j, newerVersion)
-		return nil
+		return false
 	}
-	if w.claims.holds(j.work.Ref()) {
+	if !w.claims.reserve(j) {
 		w.giveBack(j, twice)
-		return nil
+		return false
 	}
-	done, err := w.settled.look(ctx, &j.work, j.repeated())
+	unwanted, err := w.unwanted(ctx, j, paused)
 	switch {
 	case err != nil:
+		w.claims.drop(j.held)
 		w.cfg.Logger.Warn("cannot look up an item; giving it back", "batch", j.work.Batch, "index", j.work.Index, "error", err)
 		w.giveBack(j, fetchRetry)
-		return nil
-	case done:
+	case unwanted:
+		w.claims.drop(j.held)
 		w.ack(j)
-		return nil
+	default:
+		return true
 	}
-	return j
+	return false
 }
 
-// repeated reports whether the item may have been delivered before. A retry counts: a crash between planning and reporting it
-// leaves it beside the old delivery.
-func (j *job) repeated() bool {
-	return j.delivery.Repeated || j.work.Recheck || len(j.work.Attempts) > 0
+// unwanted reports whether nobody waits for an item any more: it has its outcome, or its batch is stopped or paused. Of a stopped
+// batch an item that a dead worker may have had is let through, for what that one left to be removed.
+func (w *Worker) unwanted(ctx context.Context, j *job, paused map[batchName]bool) (bool, error) {
+	wanted := protocol.WantRun
+	if j.work.Kind == protocol.KindCopy {
+		wanted = w.controls.wanted(nameOf(&j.work))
+	}
+	switch wanted {
+	case protocol.WantStop:
+		j.sweep = j.repeated()
+		return !j.sweep, nil
+	case protocol.WantPause:
+		// What the watch told may be old: an item that was fed after a resume must not be dropped.
+		name := nameOf(&j.work)
+		still, known := paused[name]
+		if !known {
+			if err := w.controls.read(ctx, name); err != nil {
+				return false, err
+			}
+			still = w.controls.wanted(name) != protocol.WantRun
+			paused[name] = still
+		}
+		if still {
+			return true, nil
+		}
+	case protocol.WantRun:
+	}
+	return w.settled.look(ctx, &j.work, j.repeated())
 }
 
 func (w *Worker) ack(j *job) {

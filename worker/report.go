@@ -4,114 +4,141 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// reporter stores reports. While one bundle is being stored the next one gathers, so that one fsync serves all that
-// finished meanwhile.
+// reporter stores the news of items that have left their slots, and then answers their deliveries. While one bundle is being stored
+// the next one gathers, so that one fsync serves all that finished meanwhile.
 type reporter struct {
-	worker string
-	conn   *broker.Conn
-	queue  chan pendingReport
+	head  []byte        // of every bundle
+	room  chan struct{} // holds a token for each item whose news are not stored yet
+	wake  chan struct{} // holds a token when something was gathered
+	ended chan struct{} // closed when nothing more will come
+
+	mu       sync.Mutex
+	gathered []news
+	open     sync.WaitGroup // of the items in room
 }
 
-type pendingReport struct {
-	report protocol.Report
-	stored chan error
+// news is an item that is done with here, and its encoded report.
+type news struct {
+	job    *job
+	report []byte
 }
 
+// Bounds of what was done and is not stored yet, in items and in their share of the slots. All of them are held, and their slots
+// are in use again: while they are that many, slots wait.
 const (
+	unreportedShare = 2
+	unreportedMost  = 1024
+
 	bundleLimit = 512       // reports in a bundle
 	bundleBytes = 512 << 10 // and roughly this many bytes
 )
 
-func newReporter(worker string, conn *broker.Conn) *reporter {
-	return &reporter{worker: worker, conn: conn, queue: make(chan pendingReport)}
-}
-
-// store returns when the report is durable.
-func (r *reporter) store(ctx context.Context, report protocol.Report) error {
-	p := pendingReport{report: report, stored: make(chan error, 1)}
-	select {
-	case r.queue <- p:
-	case <-ctx.Done():
-		return fmt.Errorf("store a report: %w", context.Cause(ctx))
-	}
-	select {
-	case err := <-p.stored:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("store a report: %w", context.Cause(ctx))
+func newReporter(cfg *Config) *reporter {
+	return &reporter{
+		head: appendBundleHead(nil, cfg.ID),
+		room: make(chan struct{}, min(unreportedShare*cfg.Slots, unreportedMost)),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }
 
-// run gathers and publishes bundles until the context ends.
-func (r *reporter) run(ctx context.Context) {
-	bundles := make(chan []pendingReport)
-	published := make(chan struct{})
-	go func() {
-		defer close(published)
-		for bundle := range bundles {
-			r.publish(ctx, bundle)
+// enter waits for room for an item. It is left with leave.
+func (r *reporter) enter() {
+	r.room <- struct{}{}
+	r.open.Add(1)
+}
+
+func (r *reporter) leave() {
+	<-r.room
+	r.open.Done()
+}
+
+func (r *reporter) add(n news) {
+	r.mu.Lock()
+	r.gathered = append(r.gathered, n)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns as many of the gathered as fit a message.
+func (r *reporter) take() []news {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, bytes := 0, len(r.head)
+	for n < len(r.gathered) && n < bundleLimit {
+		if bytes += len(r.gathered[n].report) + 1; bytes > bundleBytes && n > 0 {
+			break
 		}
-	}()
-	defer func() { close(bundles); <-published }()
-	var gathered []pendingReport
+		n++
+	}
+	bundle := r.gathered[:n:n]
+	if r.gathered = r.gathered[n:]; len(r.gathered) == 0 {
+		r.gathered = nil
+	}
+	return bundle
+}
+
+// reportAll stores what is gathered until the reporter has ended.
+func (w *Worker) reportAll(work context.Context) {
 	for {
-		queue, out := r.queue, bundles
-		if len(gathered) == 0 {
-			out = nil
-		}
-		if len(gathered) >= bundleLimit {
-			queue = nil
+		bundle := w.reporter.take()
+		if len(bundle) > 0 {
+			w.reportBundle(work, bundle)
+			continue
 		}
 		select {
-		case <-ctx.Done():
-			for _, p := range gathered {
-				p.stored <- context.Cause(ctx)
-			}
+		case <-w.reporter.wake:
+		case <-w.reporter.ended:
 			return
-		case p := <-queue:
-			gathered = append(gathered, p)
-		case out <- gathered:
-			gathered = nil
 		}
 	}
 }
 
-// publish stores a bundle, in several messages if it is large.
-func (r *reporter) publish(ctx context.Context, bundle []pendingReport) {
-	for len(bundle) > 0 {
-		n, data, err := r.encode(bundle)
-		if err == nil {
-			err = r.conn.PublishReports(ctx, data)
-		}
-		for _, p := range bundle[:n] {
-			p.stored <- err
-		}
-		bundle = bundle[n:]
+// reportBundle stores a bundle and answers its deliveries, never the other way round. What could not be stored is handed back.
+func (w *Worker) reportBundle(work context.Context, bundle []news) {
+	jobs := make([]*job, len(bundle))
+	for i := range bundle {
+		jobs[i] = bundle[i].job
+	}
+	if err := w.storeFirmly(work, bundle); err != nil {
+		w.abandon(work, err, jobs...)
+	} else {
+		w.answer(jobs)
+	}
+	for range jobs {
+		w.reporter.leave()
 	}
 }
 
-// encode returns as many reports of a bundle as fit a message.
-func (r *reporter) encode(bundle []pendingReport) (int, []byte, error) {
-	n := len(bundle)
-	for {
-		out := protocol.ReportBundle{Version: protocol.ReportVersion, Worker: r.worker, Reports: make([]protocol.Report, n)}
-		for i := range n {
-			out.Reports[i] = bundle[i].report
-		}
-		data, err := protocol.Encode(out)
-		if err != nil {
-			return n, nil, fmt.Errorf("encode a bundle of reports: %w", err)
-		}
-		if len(data) <= bundleBytes || n == 1 {
-			return n, data, nil
-		}
-		n /= 2
+// answer acknowledges items whose reports are stored, and forgets them.
+func (w *Worker) answer(jobs []*job) {
+	list := make([]*held, len(jobs))
+	stopped := false
+	for i, j := range jobs {
+		list[i] = j.held
+		stopped = stopped || j.ctx.Err() != nil
+		failpoint.HitItem(failpoint.ReportStored, j.asked.ID)
+	}
+	for _, j := range jobs {
+		w.ack(j)
+		failpoint.HitItem(failpoint.Acknowledged, j.asked.ID)
+	}
+	w.claims.drop(list...)
+	if stopped { // somebody waits for the record to name them no more
+		w.claims.rewrite()
+	}
+	for _, j := range jobs {
+		j.cancel(nil)
 	}
 }
 
@@ -120,17 +147,34 @@ const (
 	storeRetryCap = 5 * time.Second
 )
 
-// storeFirmly stores a report however long the broker is away, as long as the work goes on: an outcome that
+// storeFirmly stores a bundle however long the broker is away, as long as the work goes on: an outcome that
 // was reached is not thrown away because of a moment without a leader.
-func (w *Worker) storeFirmly(work context.Context, report protocol.Report) error {
-	wait := storeRetry
-	for {
-		err := w.reporter.store(work, report)
-		if err == nil || work.Err() != nil || errors.Is(err, broker.ErrTooLarge) {
-			return err
+func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
+	data := append([]byte(nil), w.reporter.head...)
+	for i := range bundle {
+		if i > 0 {
+			data = append(data, ',')
 		}
-		w.cfg.Logger.Warn("cannot store an outcome; trying again", "batch", report.Ref.Batch, "index", report.Ref.Index, "error", err)
-		w.pause(work, wait)
-		wait = min(2*wait, storeRetryCap)
+		data = append(data, bundle[i].report...)
 	}
+	data = append(data, "]}"...)
+	for wait := storeRetry; ; wait = min(2*wait, storeRetryCap) {
+		err := w.conn.PublishReports(work, data)
+		if err == nil || work.Err() != nil || errors.Is(err, broker.ErrTooLarge) {
+			return err //nolint:wrapcheck // it says what it is about
+		}
+		w.cfg.Logger.Warn("cannot store outcomes; trying again", "items", len(bundle), "error", err)
+		w.pause(work, wait)
+	}
+}
+
+// report gives the news of an item to the reporter. The item has room there.
+func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt) {
+	encoded, err := appendReport(nil, &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
+	if err != nil {
+		w.abandon(work, fmt.Errorf("encode a report: %w", err), j)
+		w.reporter.leave()
+		return
+	}
+	w.reporter.add(news{job: j, report: encoded})
 }

@@ -1,35 +1,66 @@
 package worker
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
-// slots counts the items that may still be taken: all of them for the interactive lane, fewer for the rest.
+// slots counts the items that may still be taken: all of them for the interactive lane, fewer for the rest. A slot is occupied from
+// the fetch of an item until its destination is visible, or it failed.
 type slots struct {
 	mu       sync.Mutex
 	free     int
 	freeBulk int
-	released chan struct{} // holds a token after a release
+	bulk     int           // all of those for the rest
+	scarce   time.Time     // since when some, but few, of those for the rest are free; zero: they are not
+	released chan struct{} // holds a token after a release, or when it is time to look again
 }
+
+// A fetch of bulk work waits until a quarter of its slots is free, or for gather: one claim then serves many items. What waits in
+// the interactive lane is fetched meanwhile.
+const (
+	gatherShare = 4
+	gather      = time.Millisecond
+)
 
 func newSlots(all, bulk int) *slots {
-	return &slots{free: all, freeBulk: bulk, released: make(chan struct{}, 1)}
+	return &slots{free: all, freeBulk: bulk, bulk: bulk, released: make(chan struct{}, 1)}
 }
 
-// available returns what may be fetched now. Only the intake takes slots, so that what is available stays so.
-func (s *slots) available() (free, freeBulk int) {
+// available returns what may be fetched now. Only the intake takes slots, so that what is available stays so. wait, unless 0, is
+// how long it is worth waiting for more bulk slots, none of which are given out meanwhile.
+func (s *slots) available(now time.Time) (free, freeBulk int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.free, min(s.free, s.freeBulk)
+	freeBulk = min(s.free, s.freeBulk)
+	if freeBulk == 0 || freeBulk*gatherShare >= s.bulk {
+		s.scarce = time.Time{}
+		return s.free, freeBulk, 0
+	}
+	if s.scarce.IsZero() {
+		s.scarce = now
+	}
+	if wait = gather - now.Sub(s.scarce); wait > 0 {
+		return s.free, 0, wait
+	}
+	s.scarce = time.Time{}
+	return s.free, freeBulk, 0
 }
 
-// take occupies a slot; the returned function gives it back.
-func (s *slots) take(bulk bool) (release func()) {
-	s.change(-1, bulk)
-	return func() {
-		s.change(+1, bulk)
-		select {
-		case s.released <- struct{}{}:
-		default: // one token is enough to wake the intake
-		}
+// take occupies a slot.
+func (s *slots) take(bulk bool) { s.change(-1, bulk) }
+
+// give releases one.
+func (s *slots) give(bulk bool) {
+	s.change(+1, bulk)
+	s.poke()
+}
+
+// poke wakes the intake.
+func (s *slots) poke() {
+	select {
+	case s.released <- struct{}{}:
+	default: // one token is enough
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -20,7 +21,11 @@ type Worker struct {
 	claims    *claims
 	settled   *settled
 	manifests *manifests
+	controls  *controls
+	starter   *starter
+	decoder   decoder // used by the intake's goroutine only
 	reporter  *reporter
+	retrying  conc.WaitGroup // of those that plan a next attempt
 	copier    *copier
 	sealer    *protocol.Sealer
 	slots     *slots
@@ -52,13 +57,20 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	control, err := conn.Bucket(ctx, broker.ControlBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	claims := newClaims(&cfg, claimBucket, batches, conn)
 	w := &Worker{
 		cfg:       cfg,
 		conn:      conn,
-		claims:    newClaims(cfg.ID, claimBucket, batches, conn),
+		claims:    claims,
 		settled:   newSettled(batches),
 		manifests: newManifests(manifests, batches, sealer),
-		reporter:  newReporter(cfg.ID, conn),
+		controls:  newControls(control, conn, claims, &cfg),
+		starter:   newStarter(),
+		reporter:  newReporter(&cfg),
 		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn)},
 		sealer:    sealer,
 		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
@@ -91,13 +103,21 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	running := pool.New().WithMaxGoroutines(w.cfg.Slots)
 	background := pool.New()
-	background.Go(func() { w.reporter.run(work) })
+	background.Go(func() { w.reportAll(work) })
+	background.Go(func() { w.controls.follow(work) })
+	background.Go(func() { w.controls.breakOffPaused(work) })
 	background.Go(func() { w.keepHeld(work) })
 	background.Go(func() { w.copier.progress.run(work) })
 
-	w.takeWork(ctx, work, running)
+	starting := pool.New()
+	starting.Go(func() { w.startAll(ctx, work, running) })
+
+	w.takeWork(ctx)
 	stopPlans() // others answer
+	w.starter.close()
+	starting.Wait()
 	w.drain(running, cancel)
+	close(w.reporter.ended)
 
 	cancel(errDraining)
 	background.Wait()

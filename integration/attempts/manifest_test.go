@@ -141,7 +141,7 @@ func TestItemOfARemovedBatchIsDropped(t *testing.T) {
 // laneEmpty reports whether nothing of the bulk lane waits or is held.
 func (b *bundle) laneEmpty() bool {
 	backlog, err := b.conn.Backlog(b.Context(), broker.Shard{Lane: protocol.Bulk, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)})
-	return err == nil && backlog == broker.Backlog{}
+	return err == nil && backlog.Waiting == 0 && backlog.Held == 0
 }
 
 func TestUnreadableManifestFailsItsItems(t *testing.T) {

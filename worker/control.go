@@ -1,0 +1,331 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// controls knows which batches are not to run, from a watch of what is wanted. A watch may be behind, so it only makes things prompt;
+// what must not happen is ruled out by reading the control of a batch after an item of it was claimed, and before
+// the item's destination becomes visible. Who stops a batch reads the claims after the control is stored: one of the two finds the other.
+type controls struct {
+	bucket *broker.Bucket
+	conn   *broker.Conn
+	claims *claims
+	grace  time.Duration
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	acted  map[batchName]acted
+	count  atomic.Int32  // of acted, to be looked at without the lock
+	paused chan struct{} // holds a token when a batch was paused
+}
+
+type batchName struct {
+	org   protocol.OrgID
+	batch protocol.BatchID
+}
+
+func nameOf(work *protocol.Work) batchName { return batchName{work.Org, work.Batch} }
+
+// acted is a batch that somebody stopped or paused.
+type acted struct {
+	wanted   protocol.Wanted
+	revision uint64    // of the control
+	until    time.Time // of a pause: when running items are broken off
+}
+
+// Why an item is broken off. Neither is the item's failure.
+var (
+	errStopped = errors.New("the batch was stopped")
+	errPaused  = errors.New("the batch was paused")
+	// errUnconfirmed is why an item is handed back: whether its batch is to run could not be found out.
+	errUnconfirmed = errors.New("it is not known whether the batch is to run")
+)
+
+const (
+	watchRetry  = time.Second      // after the watch broke off
+	watchCheck  = time.Second      // how often the watch is compared with the connection
+	controlRead = 10 * time.Second // within which a control must have been read
+)
+
+func newControls(bucket *broker.Bucket, conn *broker.Conn, claims *claims, cfg *Config) *controls {
+	return &controls{
+		bucket: bucket, conn: conn, claims: claims, grace: cfg.PauseGrace, log: cfg.Logger,
+		acted: map[batchName]acted{}, paused: make(chan struct{}, 1),
+	}
+}
+
+// wanted returns what is wanted of a batch, as far as it is known here.
+func (c *controls) wanted(name batchName) protocol.Wanted {
+	if c.count.Load() == 0 {
+		return protocol.WantRun
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a, ok := c.acted[name]; ok {
+		return a.wanted
+	}
+	return protocol.WantRun
+}
+
+// follow keeps the table until the context ends. A watch that broke off, or that an earlier connection made, is made anew.
+func (c *controls) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := c.watch(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("cannot watch what is wanted of batches", "error", err)
+			timer := time.NewTimer(watchRetry)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+	}
+}
+
+// watch reads all controls and follows their changes until the connection is another one.
+func (c *controls) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	epoch := c.conn.Epoch()
+	events, err := c.bucket.Watch(ctx, ">")
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it is about
+	}
+	check := time.NewTicker(watchCheck)
+	defer check.Stop()
+	present, before := map[batchName]bool{}, c.names()
+	for c.conn.Epoch() == epoch {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-check.C:
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				return fmt.Errorf("%w: the watch ended", broker.ErrUnavailable)
+			case e.Current: // what was known and is not there any more was removed while nobody watched
+				for _, name := range before {
+					if !present[name] {
+						c.forget(name)
+					}
+				}
+				present, before = nil, nil
+			default:
+				name, known := c.take(e)
+				if present != nil && known {
+					present[name] = true
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *controls) names() []batchName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]batchName, 0, len(c.acted))
+	for name := range c.acted {
+		list = append(list, name)
+	}
+	return list
+}
+
+func (c *controls) forget(name batchName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.acted, name)
+	c.count.Store(int32(len(c.acted))) //nolint:gosec // far below
+}
+
+// take learns from an event of the watch, and returns which batch it was about.
+func (c *controls) take(e broker.Watched) (batchName, bool) {
+	if e.Deleted { // by retention, with the batch; an entry that stays until the next watch harms nobody
+		return batchName{}, false
+	}
+	control, err := decodeControl(e.Entry)
+	if err != nil {
+		c.log.Error("a control cannot be read", "key", e.Entry.Key, "error", err)
+		return batchName{}, false
+	}
+	name := batchName{control.Org, control.Batch}
+	c.note(name, control.Wanted, e.Entry.Revision)
+	return name, true
+}
+
+func decodeControl(e broker.Entry) (protocol.Control, error) {
+	var control protocol.Control
+	if err := json.Unmarshal(e.Value, &control); err != nil {
+		return control, fmt.Errorf("read the control %s: %w", e.Key, err)
+	}
+	return control, nil
+}
+
+// note enters what is wanted of a batch, and tells its running items.
+func (c *controls) note(name batchName, wanted protocol.Wanted, revision uint64) {
+	c.mu.Lock()
+	old, known := c.acted[name]
+	if known && revision <= old.revision {
+		c.mu.Unlock()
+		return
+	}
+	if wanted == protocol.WantRun {
+		delete(c.acted, name)
+	} else {
+		c.acted[name] = acted{wanted: wanted, revision: revision, until: time.Now().Add(c.grace)}
+	}
+	c.count.Store(int32(len(c.acted))) //nolint:gosec // far below
+	c.mu.Unlock()
+	switch wanted {
+	case protocol.WantStop:
+		c.claims.breakOff(name, errStopped)
+	case protocol.WantPause:
+		select {
+		case c.paused <- struct{}{}:
+		default:
+		}
+	case protocol.WantRun:
+		return
+	}
+	c.claims.tidy(name)
+}
+
+// breakOffPaused breaks off, until the context ends, what still runs of a paused batch when its grace is over.
+func (c *controls) breakOffPaused(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.paused:
+		case <-timer.C:
+		}
+		over, next := c.overdue(time.Now())
+		for _, name := range over {
+			c.claims.breakOff(name, errPaused)
+		}
+		timer.Stop()
+		if next > 0 {
+			timer.Reset(next)
+		}
+	}
+}
+
+// overdue returns the paused batches whose grace ended of late, and how long it is until that of another one does; 0: there is none.
+func (c *controls) overdue(now time.Time) (over []batchName, next time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, a := range c.acted {
+		if a.wanted != protocol.WantPause || a.until.IsZero() {
+			continue
+		}
+		if left := a.until.Sub(now); left > 0 {
+			if next == 0 || left < next {
+				next = left
+			}
+			continue
+		}
+		a.until = time.Time{}
+		c.acted[name] = a
+		over = append(over, name)
+	}
+	return over, next
+}
+
+// read asks what is wanted of a batch now.
+func (c *controls) read(ctx context.Context, name batchName) error {
+	ctx, cancel := context.WithTimeout(ctx, controlRead)
+	defer cancel()
+	entry, err := c.bucket.Get(ctx, protocol.ControlKey(name.org, name.batch))
+	if errors.Is(err, broker.ErrNotFound) {
+		c.forget(name)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnconfirmed, err)
+	}
+	control, err := decodeControl(entry)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnconfirmed, err)
+	}
+	c.note(name, control.Wanted, entry.Revision)
+	return nil
+}
+
+// clearance is what was found out about the batches of jobs after they were claimed, once for all of them.
+type clearance struct {
+	known  chan struct{} // closed when failed is set
+	failed map[batchName]error
+}
+
+func newClearance() *clearance { return &clearance{known: make(chan struct{})} }
+
+// confirm finds out whether jobs that were claimed just now are to run, and breaks off those that are not.
+func (c *controls) confirm(ctx context.Context, answer *clearance, jobs []*job) {
+	defer close(answer.known)
+	asked := map[batchName]bool{}
+	for _, j := range jobs {
+		name := nameOf(&j.work)
+		if j.work.Kind != protocol.KindCopy || asked[name] {
+			continue
+		}
+		asked[name] = true
+		if err := c.read(ctx, name); err != nil {
+			if answer.failed == nil {
+				answer.failed = map[batchName]error{}
+			}
+			answer.failed[name] = err
+			continue
+		}
+		c.apply(name)
+	}
+}
+
+// apply breaks off what runs of a batch that is not to run. What was noted before the items were claimed has not reached them.
+func (c *controls) apply(name batchName) {
+	c.mu.Lock()
+	a, ok := c.acted[name]
+	c.mu.Unlock()
+	switch {
+	case ok && a.wanted == protocol.WantStop:
+		c.claims.breakOff(name, errStopped)
+	case ok && a.wanted == protocol.WantPause && a.until.IsZero():
+		c.claims.breakOff(name, errPaused)
+	}
+}
+
+// clear is asked right before a destination becomes visible: is the batch still to run, as of a moment after the item was claimed? A claim
+// that was not written for long does not count: whoever read it since then took this worker for dead.
+func (c *controls) clear(ctx context.Context, j *job) error {
+	select {
+	case <-j.clearance.known:
+	case <-ctx.Done():
+		return context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
+	}
+	name := nameOf(&j.work)
+	old := c.claims.age() >= c.conn.AckWait()
+	if old {
+		if err := c.claims.write(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errUnconfirmed, err)
+		}
+	}
+	if old || j.clearance.failed[name] != nil {
+		if err := c.read(ctx, name); err != nil {
+			return err
+		}
+		c.apply(name)
+	}
+	return context.Cause(ctx) //nolint:wrapcheck // says whose wish it was; nil if nobody's
+}
