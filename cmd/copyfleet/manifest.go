@@ -55,17 +55,30 @@ func formatOf(name string, head []byte) format {
 	case !bytes.HasPrefix(head, []byte("{")):
 		return formatCSV
 	}
-	line, _, whole := bytes.Cut(head, []byte("\n"))
-	var item struct {
-		Src   json.RawMessage `json:"src"`
-		Items json.RawMessage `json:"items"`
+	return formatOfObject(head)
+}
+
+// formatOfObject tells an item, the first of many lines, from one object that holds all items, by the name of its first member that
+// says it.
+func formatOfObject(head []byte) format {
+	in := json.NewDecoder(bytes.NewReader(head))
+	if _, err := in.Token(); err != nil {
+		return formatNDJSON
 	}
-	if err := json.Unmarshal(line, &item); err == nil && item.Src == nil && (item.Items != nil || !whole) {
-		return formatJSON
-	} else if err != nil && whole {
-		return formatJSON // an object over several lines
+	for {
+		name, err := in.Token()
+		var value json.RawMessage
+		switch {
+		case err != nil || name == json.Delim('}'):
+			return formatNDJSON
+		case name == "id" || name == "src" || name == "dest" || name == "receipt":
+			return formatNDJSON
+		case name == "items" || name == "manifest":
+			return formatJSON
+		case in.Decode(&value) != nil:
+			return formatNDJSON
+		}
 	}
-	return formatNDJSON
 }
 
 // manifest is what is sent: from a file that can be read again, or from a stream, which can only if all of it was in its beginning.

@@ -18,14 +18,14 @@ type problem struct {
 	Errors  []struct {
 		Pointer string `json:"pointer"`
 		Message string `json:"message"`
-		Line    int    `json:"line"` // of a manifest, from 1; 0: it has no lines
-	} `json:"errors"`
-	Total  int `json:"errors_total"`
+		Line    int    `json:"line,omitempty"` // of a manifest, from 1; 0: it has no lines
+	} `json:"errors,omitempty"`
+	Total  int `json:"errors_total,omitempty"`
 	Checks []struct {
 		Name    string `json:"name"`
 		OK      bool   `json:"ok"`
 		Message string `json:"message"`
-	} `json:"checks"`
+	} `json:"checks,omitempty"`
 
 	after time.Duration // what the answer asks to wait before the next try; 0: nothing
 }

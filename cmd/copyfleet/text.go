@@ -115,7 +115,9 @@ func rate(perSecond float64) string {
 func span(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "0 s"
+		return "0 ms"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
 	case d < 10*time.Second:
 		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	case d < time.Minute:
@@ -134,7 +136,9 @@ func ago(t, now time.Time) string {
 		return "-"
 	}
 	when := t.Local().Format("2006-01-02 15:04:05")
-	if d := now.Sub(t); d >= 0 {
+	if d := now.Sub(t); d >= 0 && d < time.Second {
+		return "just now (" + when + ")"
+	} else if d >= 0 {
 		return span(d.Truncate(time.Second)) + " ago (" + when + ")"
 	}
 	return "in " + span(t.Sub(now).Truncate(time.Second)) + " (" + when + ")"

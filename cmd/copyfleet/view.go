@@ -54,7 +54,7 @@ type plainView struct {
 }
 
 func (v *plainView) batch(b *batch) {
-	if b.State == v.state || v.err != nil {
+	if b.State == v.state || b.State.Final() || v.err != nil {
 		return
 	}
 	v.state = b.State
