@@ -176,7 +176,9 @@ func (p *Pipeline) planPart(ctx context.Context, org protocol.OrgID, pool string
 		return nil
 	}
 	for i := range planned {
-		planned[i] = protocol.PlannedItem{Action: protocol.PlanUnknown, Problems: []protocol.PlanProblem{{Severity: protocol.PlanWarning, Failure: *answer.Failure}}}
+		planned[i] = protocol.PlannedItem{
+			Action: protocol.PlanUnknown, Problems: []protocol.PlanProblem{{Severity: protocol.PlanWarning, Failure: *answer.Failure}},
+		}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // Limits of plans, a worker. They take no slots: a plan moves no content.
 const (
-	planItems     = 64              // looked at at once
+	planItems     = 64              // that are looked at side by side
 	planQuestions = 64              // under way at once; what comes beyond is refused
 	planEndLimit  = 5 * time.Second // for each end of an item
 	planMost      = time.Minute     // for a question
@@ -75,14 +75,14 @@ func (p *planner) take(ctx context.Context, question []byte, reply func([]byte))
 	select {
 	case p.questions <- struct{}{}:
 	default:
-		answer(protocol.PlanAnswer{Failure: &protocol.Failure{Class: protocol.Throttled, Code: "plan_busy", Message: "The worker answers too many plans at once"}})
+		answer(refusal(protocol.Throttled, "plan_busy", "The worker answers too many plans at once"))
 		return
 	}
 	p.under.Go(func() {
 		defer func() { <-p.questions }()
 		var a protocol.PlanAnswer
 		if thrown := panics.Try(func() { a = p.answer(ctx, question) }); thrown != nil {
-			a = protocol.PlanAnswer{Failure: &protocol.Failure{Class: protocol.Internal, Code: "panic", Message: "The worker failed while it made the plan"}}
+			a = refusal(protocol.Internal, "panic", "The worker failed while it made the plan")
 		}
 		answer(a)
 	})
@@ -99,14 +99,13 @@ func (p *planner) close() {
 func (p *planner) answer(ctx context.Context, question []byte) protocol.PlanAnswer {
 	var q protocol.PlanQuestion
 	if err := json.Unmarshal(question, &q); err != nil || q.Version > protocol.PlanVersion {
-		return protocol.PlanAnswer{Failure: &protocol.Failure{Class: protocol.Invalid, Code: "plan_unknown", Message: "The worker does not understand the question; is it older than the API?"}}
+		return refusal(protocol.Invalid, "plan_unknown", "The worker does not understand the question; is it older than the API?")
 	}
 	items, err := p.sealer.OpenPage(q.Org, q.Batch, 0, q.Sealed)
 	if err != nil {
-		return protocol.PlanAnswer{Failure: &protocol.Failure{
-			Class: protocol.Invalid, Code: "seal_unreadable", Message: "This worker cannot read the locations of the items",
-			Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
-		}}
+		a := refusal(protocol.Invalid, "seal_unreadable", "This worker cannot read the locations of the items")
+		a.Failure.Hint = "Give every role the same COPYFLEET_SEAL_KEY, or none."
+		return a
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, max(min(q.Within, planMost)-planMargin, planMargin), errPlanTime)
 	defer cancel()
@@ -129,6 +128,11 @@ func (p *planner) answer(ctx context.Context, question []byte) protocol.PlanAnsw
 	}
 	looking.Wait()
 	return protocol.PlanAnswer{Items: planned}
+}
+
+// refusal is an answer that says why nothing was looked at.
+func refusal(class protocol.Class, code, message string) protocol.PlanAnswer {
+	return protocol.PlanAnswer{Failure: &protocol.Failure{Class: class, Code: code, Message: message}}
 }
 
 func notLookedAt(why error) protocol.PlannedItem {

@@ -119,7 +119,7 @@ func TestPlanTouchesNothing(t *testing.T) {
 			w.Header().Set("Content-Length", strconv.FormatInt(1<<60, 10))
 		default:
 			w.Header().Set("Accept-Ranges", "bytes")
-			w.Header().Set("Etag", `"strong"`)
+			w.Header().Set("ETag", `"strong"`)
 			w.Header().Set("Content-Length", "9")
 		}
 	})
@@ -147,7 +147,7 @@ func TestPlanTouchesNothing(t *testing.T) {
 		{protocol.ManifestItem{Src: httpGet(base + "/huge"), Dest: inSandbox("/x")}, protocol.PlanFail, "error dest no_space"},
 		{protocol.ManifestItem{Src: httpGet(base + "/f" + soon), Dest: inSandbox("/x")}, protocol.PlanCopy, "warning src url_expires_soon"},
 		{protocol.ManifestItem{Src: inSandbox("/file"), Dest: httpPut(base + "/up?Signature=s3cret&Expires=1500000000")}, protocol.PlanFail, "error dest url_expired, note dest not_checked"},
-		{protocol.ManifestItem{Src: httpGet(base + "/f"), Dest: inSandbox("/x"), Expect: protocol.Expect{Size: size(8)}}, protocol.PlanFail, "error src source_size_mismatch"},
+		{protocol.ManifestItem{Src: httpGet(base + "/f"), Dest: inSandbox("/x"), Expect: protocol.Expect{Size: new(int64(8))}}, protocol.PlanFail, "error src source_size_mismatch"},
 	}
 	items := make([]protocol.ManifestItem, len(rows))
 	for i := range rows {

@@ -61,13 +61,11 @@ func inSandbox(path string) protocol.Location {
 	return protocol.Location{Type: protocol.SandboxFile, Sandbox: "s", Path: path}
 }
 
-func size(n int64) *int64 { return &n }
-
 func TestExpectationsAreHeld(t *testing.T) {
 	t.Parallel()
 	data := []byte("what was promised")
 	sha, sum := sha256.Sum256(data), md5.Sum(data)
-	right := protocol.Expect{Size: size(int64(len(data))), SHA256: hex.EncodeToString(sha[:]), MD5: hex.EncodeToString(sum[:])}
+	right := protocol.Expect{Size: new(int64(len(data))), SHA256: hex.EncodeToString(sha[:]), MD5: hex.EncodeToString(sum[:])}
 	wrong := strings.Repeat("0", 64)
 	for _, row := range []struct {
 		name   string
@@ -76,9 +74,9 @@ func TestExpectationsAreHeld(t *testing.T) {
 	}{
 		{"nothing", protocol.Expect{}, ""},
 		{"all of it", right, ""},
-		{"a shorter one", protocol.Expect{Size: size(3)}, "source_size_mismatch"},
-		{"a longer one", protocol.Expect{Size: size(1000)}, "source_size_mismatch"},
-		{"an empty one", protocol.Expect{Size: size(0)}, "source_size_mismatch"},
+		{"a shorter one", protocol.Expect{Size: new(int64(3))}, "source_size_mismatch"},
+		{"a longer one", protocol.Expect{Size: new(int64(1000))}, "source_size_mismatch"},
+		{"an empty one", protocol.Expect{Size: new(int64(0))}, "source_size_mismatch"},
 		{"another sha256", protocol.Expect{SHA256: wrong}, "source_sha256_mismatch"},
 		{"another md5", protocol.Expect{Size: right.Size, SHA256: right.SHA256, MD5: wrong[:32]}, "source_md5_mismatch"},
 	} {
@@ -161,7 +159,7 @@ func TestEndlessSourceIsCutOff(t *testing.T) {
 	})
 	got, err := b.copier.copy(t.Context(), transfer{
 		org: "ORG", src: protocol.Location{Type: protocol.HTTPGet, URL: url}, dest: inSandbox("/f"), temp: "t1",
-		fence: func() error { return nil }, expect: protocol.Expect{Size: size(100 << 10)},
+		fence: func() error { return nil }, expect: protocol.Expect{Size: new(int64(100 << 10))},
 	})
 	failure, _ := explain(err)
 	if _, visible := b.file("f"); visible || failure.Code != "source_size_mismatch" {

@@ -45,7 +45,7 @@ func TestStatAsksWithoutReading(t *testing.T) {
 	}{
 		{"a HEAD is answered", "/f", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Accept-Ranges", "bytes")
-			w.Header().Set("Etag", `"e"`)
+			w.Header().Set("ETag", `"e"`)
 			w.Header().Set("Content-Type", "text/x")
 			w.Header().Set("Content-Length", "77")
 		}, storage.Stat{Size: 77, ETag: `"e"`, ContentType: "text/x", Status: 200, Ranges: true}, []string{"HEAD /f"}, ""},

@@ -92,7 +92,7 @@ func (d directory) free() int64 {
 	if err := uninterrupted(func() error { return unix.Fstatfs(d.fd(), &st) }); err != nil || st.Bsize <= 0 {
 		return storage.UnknownSize
 	}
-	block := uint64(st.Bsize) //nolint:gosec // above zero
+	block := uint64(st.Bsize)
 	if st.Bavail > math.MaxInt64/block {
 		return math.MaxInt64
 	}
