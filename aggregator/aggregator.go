@@ -34,7 +34,11 @@ type Config struct {
 	RecoverAfter time.Duration
 	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
 	SweepEvery time.Duration
-	Logger     *slog.Logger
+	// Retention is how long a batch that has ended is kept with its receipts and its manifest. 0: 7 days.
+	Retention time.Duration
+	// RetainEvery is how often batches are looked for whose time is over. 0: 10 min, or half of Retention if that is less.
+	RetainEvery time.Duration
+	Logger      *slog.Logger
 }
 
 func (c *Config) defaults() {
@@ -49,6 +53,8 @@ func (c *Config) defaults() {
 	set(&c.AbandonAfter, 10*time.Minute)
 	set(&c.SweepEvery, 30*time.Second)
 	set(&c.RecoverAfter, 5*time.Minute)
+	set(&c.Retention, 7*24*time.Hour)
+	set(&c.RetainEvery, min(10*time.Minute, c.Retention/2))
 	if c.ID == "" {
 		c.ID = rand.Text()
 	}
@@ -62,12 +68,14 @@ func (c *Config) defaults() {
 
 // Aggregator folds reports until it is told to stop.
 type Aggregator struct {
-	cfg    Config
-	conn   *broker.Conn
-	bucket *broker.Bucket
-	claims *broker.Bucket
-	ledger *ledger
-	feeder *feeder
+	cfg       Config
+	conn      *broker.Conn
+	bucket    *broker.Bucket
+	claims    *broker.Bucket
+	manifests *broker.Bucket
+	ends      *hints // for the sweep
+	ledger    *ledger
+	feeder    *feeder
 
 	// Owned by the loop.
 	unsaved []broker.Bundle   // folded, not yet all committed
@@ -86,7 +94,14 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
-	a := &Aggregator{cfg: cfg, conn: conn, bucket: bucket, claims: claims, ledger: newLedger(bucket), taken: map[uint64]bool{}}
+	manifests, err := conn.Bucket(ctx, broker.ManifestBucket)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
+	a := &Aggregator{
+		cfg: cfg, conn: conn, bucket: bucket, claims: claims, manifests: manifests, ends: newHints(), ledger: newLedger(bucket),
+		taken: map[uint64]bool{},
+	}
 	if a.feeder, err = newFeeder(ctx, a); err != nil {
 		return nil, err
 	}
@@ -103,7 +118,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		return fmt.Errorf("aggregator: %w", err)
 	}
 	defer reader.Close()
-	deaf, err := a.conn.WatchHints(broker.Hints{Changed: a.feeder.hints.change, Feeder: a.feeder.hints.feeder})
+	deaf, err := a.conn.WatchHints(broker.Hints{Changed: a.changed, Feeder: a.feeder.hints.feeder})
 	if err != nil {
 		return fmt.Errorf("aggregator: %w", err)
 	}
@@ -112,6 +127,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	background.Go(func() { a.feeder.run(ctx) })
 	background.Go(func() { a.trim(ctx) })
 	background.Go(func() { a.sweep(ctx) })
+	background.Go(func() { a.retain(ctx) })
 	defer background.Wait()
 
 	timer := time.NewTimer(0)
@@ -143,6 +159,14 @@ func (a *Aggregator) Run(ctx context.Context) error {
 				timer.Reset(commitRetry)
 			}
 		}
+	}
+}
+
+// changed is told of every batch that changed in KV.
+func (a *Aggregator) changed(key string, final bool) {
+	a.feeder.hints.change(key, final)
+	if final {
+		a.ends.change(key, final)
 	}
 }
 
@@ -187,7 +211,7 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 			a.ledger.forget(batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch})
 			return // flush folds all unsaved reports again
 		}
-		if book.changed {
+		if book != nil && book.changed {
 			touched[batchKey{b.Reports[i].Ref.Org, b.Reports[i].Ref.Batch}] = book
 		}
 	}
@@ -209,7 +233,7 @@ func (a *Aggregator) flush(ctx context.Context) bool {
 				a.cfg.Logger.Warn("cannot fold reports yet", "error", err)
 				return false
 			}
-			if book.changed {
+			if book != nil && book.changed {
 				changed[batchKey{a.reports[i].Ref.Org, a.reports[i].Ref.Batch}] = book
 			}
 		}

@@ -31,7 +31,7 @@ type feeder struct {
 	peers  peers
 	held   *holders
 
-	markers []marker // of feed records that are gone
+	markers []marker // of feed records and controls that are gone
 	bare    map[string]bool
 
 	caughtUp [2]bool // the watches have delivered what there was
@@ -141,7 +141,7 @@ func (f *feeder) fed(w broker.Watched) {
 	}
 	r := f.rows[w.Entry.Key]
 	if w.Deleted {
-		f.markers = append(f.markers, marker{w.Entry.Key, w.Entry.Revision, time.Now()})
+		f.markers = append(f.markers, marker{f.feeds, w.Entry.Key, w.Entry.Revision, time.Now()})
 		if r != nil && r.revision < w.Entry.Revision {
 			f.remove(r)
 		}
@@ -170,6 +170,7 @@ func (f *feeder) controlled(w broker.Watched) {
 		return
 	}
 	if w.Deleted {
+		f.markers = append(f.markers, marker{f.controls, w.Entry.Key, w.Entry.Revision, time.Now()})
 		delete(f.want, w.Entry.Key)
 		return
 	}

@@ -56,12 +56,12 @@ func newLedger(bucket *broker.Bucket) *ledger {
 	return &ledger{bucket: bucket, books: map[batchKey]*book{}}
 }
 
-// fold takes one report in. It returns the book, whose summary follows with [book.count].
+// fold takes one report in. It returns the book, whose summary follows with [book.count]; nil: the batch is no more.
 func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, error) {
 	key := batchKey{report.Ref.Org, report.Ref.Batch}
 	b, err := l.book(ctx, key, report)
-	if err != nil {
-		return nil, err
+	if err != nil || b == nil {
+		return b, err
 	}
 	l.clock++
 	b.used = l.clock
@@ -125,6 +125,7 @@ func (b *book) stamp(attempts []protocol.Attempt) {
 	}
 }
 
+// book returns the book of a batch; nil: the batch is no more.
 func (l *ledger) book(ctx context.Context, key batchKey, report *protocol.Report) (*book, error) {
 	if b := l.books[key]; b != nil {
 		return b, nil
@@ -133,6 +134,9 @@ func (l *ledger) book(ctx context.Context, key batchKey, report *protocol.Report
 	entry, err := l.bucket.Get(ctx, protocol.SummaryKey(key.org, key.batch))
 	switch {
 	case errors.Is(err, broker.ErrNotFound):
+		if gone, err := l.removed(ctx, key, report); err != nil || gone {
+			return nil, err
+		}
 		b.summary = protocol.Summary{
 			Version: protocol.SummaryVersion, Batch: key.batch, Org: key.org, Lane: report.Lane,
 			Total: report.Total, State: protocol.BatchQueued,
@@ -153,6 +157,24 @@ func (l *ledger) book(ctx context.Context, key batchKey, report *protocol.Report
 	}
 	l.books[key] = b
 	return b, nil
+}
+
+// old is the age of an attempt from which on its batch may have been removed.
+const old = time.Hour
+
+// removed reports whether a batch without a summary is no more, and a late report must not bring it back.
+func (l *ledger) removed(ctx context.Context, key batchKey, report *protocol.Report) (bool, error) {
+	if len(report.Receipt.Attempts) == 0 || time.Since(report.Receipt.Attempts[0].Start) < old {
+		return false, nil
+	}
+	_, err := l.bucket.Get(ctx, protocol.AcceptKey(key.org, key.batch))
+	if errors.Is(err, broker.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for batch %s: %w", key.batch, err)
+	}
+	return false, nil
 }
 
 func (l *ledger) sheet(ctx context.Context, key batchKey, b *book, number int) (*sheet, error) {

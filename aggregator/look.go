@@ -164,16 +164,6 @@ func (f *feeder) ended(ctx context.Context, r *row, s glimpse) (time.Duration, e
 	return f.finish(ctx, r)
 }
 
-// marker is what is left of a feed record that was deleted.
-type marker struct {
-	key      string
-	revision uint64
-	at       time.Time
-}
-
-// markerKept is how long a marker stays for those who watch.
-const markerKept = 30 * time.Second
-
 // finish deletes the feed record of a batch for which nothing is left to be done.
 func (f *feeder) finish(ctx context.Context, r *row) (time.Duration, error) {
 	revision, err := f.feeds.DeleteAt(ctx, r.name, r.revision)
@@ -186,18 +176,4 @@ func (f *feeder) finish(ctx context.Context, r *row) (time.Duration, error) {
 	r.revision = revision
 	f.remove(r)
 	return 0, nil
-}
-
-// dropMarkers removes old markers, which would be told to every watch that begins.
-func (f *feeder) dropMarkers(ctx context.Context) {
-	for len(f.markers) > 0 && time.Since(f.markers[0].at) > markerKept {
-		m := f.markers[0]
-		f.markers = f.markers[1:]
-		if err := f.feeds.DropAt(ctx, m.key, m.revision); err != nil {
-			f.trouble(ctx, "remove markers", err)
-			m.at = time.Now()
-			f.markers = append(f.markers, m)
-			return
-		}
-	}
 }

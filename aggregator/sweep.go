@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -16,10 +17,17 @@ const (
 	watchAgain = time.Second
 )
 
-// sweep finds what crashes left: acceptances that nobody completes, and the claims of dead workers whose
-// items have all ended.
+// open is a batch that is not known to have ended.
+type open struct {
+	created  time.Time
+	progress uint64    // of a manifest that is being written
+	moved    time.Time // when that changed
+}
+
+// sweep finds what crashes left: acceptances that nobody completes, accepted batches that nobody looks after, and the claims of dead
+// workers whose items have all ended.
 func (a *Aggregator) sweep(ctx context.Context) {
-	pending := map[string]time.Time{} // by key: when acceptances that are not complete were created
+	pending := map[string]*open{} // by key of the accept record
 	for ctx.Err() == nil {
 		watching, cancel := context.WithCancel(ctx)
 		records, err := a.bucket.Watch(watching, "*.*.accept")
@@ -33,7 +41,7 @@ func (a *Aggregator) sweep(ctx context.Context) {
 	}
 }
 
-func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]time.Time) {
+func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Watched, pending map[string]*open) {
 	tick := time.NewTicker(a.cfg.SweepEvery)
 	defer tick.Stop()
 	for {
@@ -45,20 +53,13 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 				return
 			}
 			note(pending, w)
-		case <-tick.C:
-			for key, created := range pending {
-				if time.Since(created) < a.cfg.AbandonAfter {
-					continue
-				}
-				settled, err := a.settleAcceptance(ctx, key)
-				if err != nil {
-					a.warn(ctx, "settle an acceptance", err)
-					continue
-				}
-				if settled {
-					delete(pending, key)
-				}
+		case <-a.ends.news:
+			ended, _, _ := a.ends.take()
+			for key := range ended {
+				delete(pending, key+".accept")
 			}
+		case <-tick.C:
+			a.settleAll(ctx, pending)
 			if err := a.sweepClaims(ctx); err != nil {
 				a.warn(ctx, "sweep claims", err)
 			}
@@ -66,20 +67,39 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 	}
 }
 
-func note(pending map[string]time.Time, w broker.Watched) {
+func note(pending map[string]*open, w broker.Watched) {
 	if w.Current {
 		return
 	}
 	var record protocol.Acceptance
-	if w.Deleted || json.Unmarshal(w.Entry.Value, &record) != nil || record.State != protocol.AcceptPending {
+	if w.Deleted || json.Unmarshal(w.Entry.Value, &record) != nil {
 		delete(pending, w.Entry.Key)
 		return
 	}
-	pending[w.Entry.Key] = record.Created // not the record: there may be many
+	pending[w.Entry.Key] = &open{created: record.Created, moved: time.Now()} // not the record: there may be many
 }
 
-// settleAcceptance looks after one pending acceptance and reports whether it needs no more looking after.
-func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, error) {
+func (a *Aggregator) settleAll(ctx context.Context, pending map[string]*open) {
+	for key, o := range pending {
+		if time.Since(o.created) < a.cfg.AbandonAfter {
+			continue
+		}
+		settled, err := a.settleAcceptance(ctx, key, o)
+		if err != nil {
+			a.warn(ctx, "settle an acceptance", err)
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		if settled {
+			delete(pending, key)
+		}
+	}
+}
+
+// settleAcceptance looks after one acceptance and reports whether it needs no more looking after.
+func (a *Aggregator) settleAcceptance(ctx context.Context, key string, o *open) (bool, error) {
 	entry, err := a.bucket.Get(ctx, key)
 	if errors.Is(err, broker.ErrNotFound) {
 		return true, nil
@@ -91,21 +111,65 @@ func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, er
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
 		return true, fmt.Errorf("read %s: %w", key, err)
 	}
-	if record.State != protocol.AcceptPending || time.Since(record.Created) < a.cfg.AbandonAfter {
-		return record.State != protocol.AcceptPending, nil
-	}
-	if record.Chunks == 1 {
-		whole, err := published(ctx, a.conn, a.bucket, a.feeder.controls, &record)
-		if err != nil || whole {
-			return whole, err
+	accepted := record.State == protocol.AcceptComplete
+	switch {
+	case record.State == protocol.AcceptAbandoned:
+		return a.dropManifest(ctx, &record)
+	case time.Since(record.Created) < a.cfg.AbandonAfter:
+		return false, nil
+	case accepted:
+	case record.Fed():
+		moves, err := a.moves(ctx, &record, o)
+		if err != nil || moves {
+			return false, err
+		}
+	case record.Chunks == 1:
+		if accepted, err = published(ctx, a.conn, a.bucket, a.feeder.controls, &record); err != nil {
+			return false, err
 		}
 	}
+	if accepted {
+		return a.lookedAfter(ctx, &record)
+	}
+	return a.abandon(ctx, &record, entry)
+}
+
+// moves reports whether somebody is still writing the manifest of a pending batch.
+func (a *Aggregator) moves(ctx context.Context, record *protocol.Acceptance, o *open) (bool, error) {
+	name := protocol.ControlKey(record.Org, record.Batch)
+	pages, err := a.manifests.Count(ctx, manifestFilter(record, record.Generation))
+	if err != nil {
+		return false, err //nolint:wrapcheck // says what it was
+	}
+	feed, err := a.feeder.feeds.Get(ctx, name)
+	if err != nil && !errors.Is(err, broker.ErrNotFound) {
+		return false, err //nolint:wrapcheck // says what it was
+	}
+	if progress := feed.Revision + uint64(pages); progress != o.progress { //nolint:gosec // never negative
+		o.progress, o.moved = progress, time.Now()
+	}
+	return time.Since(o.moved) < a.cfg.AbandonAfter, nil
+}
+
+// lookedAfter sees to it that an accepted batch that has not ended by now has a feed record: the feeder notices if its items are lost.
+func (a *Aggregator) lookedAfter(ctx context.Context, record *protocol.Acceptance) (bool, error) {
+	over, err := a.ended(ctx, protocol.Ref{Org: record.Org, Batch: record.Batch})
+	if err != nil || over {
+		return over, err
+	}
+	if err := lookAfter(ctx, a.feeder.feeds, record); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+func (a *Aggregator) abandon(ctx context.Context, record *protocol.Acceptance, entry broker.Entry) (bool, error) {
 	record.State = protocol.AcceptAbandoned
 	value, err := protocol.Encode(record)
 	if err != nil {
 		return false, fmt.Errorf("abandon %s: %w", record.Batch, err)
 	}
-	_, err = a.bucket.Update(ctx, broker.Change{Key: key, Value: value, Revision: entry.Revision})
+	_, err = a.bucket.Update(ctx, broker.Change{Key: entry.Key, Value: value, Revision: entry.Revision})
 	if errors.Is(err, broker.ErrConflict) {
 		return true, nil // somebody was at it after all; the watch tells what it is now
 	}
@@ -113,7 +177,24 @@ func (a *Aggregator) settleAcceptance(ctx context.Context, key string) (bool, er
 		return false, fmt.Errorf("abandon %s: %w", record.Batch, err)
 	}
 	a.cfg.Logger.Warn("abandoned a batch whose acceptance was never completed; its caller got no answer", "batch", record.Batch, "items", record.Total)
+	return a.dropManifest(ctx, record)
+}
+
+// dropManifest removes the pages that an abandoned acceptance left. Those of a later try are not among them.
+func (a *Aggregator) dropManifest(ctx context.Context, record *protocol.Acceptance) (bool, error) {
+	if !record.Fed() {
+		return true, nil
+	}
+	for generation := range record.Generation + 1 {
+		if err := a.manifests.DropAll(ctx, manifestFilter(record, generation)); err != nil {
+			return false, err //nolint:wrapcheck // says what it was
+		}
+	}
 	return true, nil
+}
+
+func manifestFilter(record *protocol.Acceptance, generation int) string {
+	return protocol.ControlKey(record.Org, record.Batch) + "." + strconv.Itoa(generation) + ".>"
 }
 
 // published reports whether a batch was accepted whose items the front publishes in one chunk: the chunk is in the queue, or there

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,11 +29,21 @@ func (b *Bucket) DropAt(ctx context.Context, key string, revision uint64) error 
 	return nil
 }
 
-// Count is the number of keys that match a filter.
-func (b *Bucket) Count(ctx context.Context, filter string) (int, error) {
+// Keys lists the keys that match a filter, those of markers among them. It is for few.
+func (b *Bucket) Keys(ctx context.Context, filter string) ([]string, error) {
 	info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter(b.subject(filter)))
 	if err != nil {
-		return 0, b.wrap("count", filter, classify(err))
+		return nil, b.wrap("list", filter, classify(err))
 	}
-	return len(info.State.Subjects), nil
+	keys := make([]string, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		keys = append(keys, strings.TrimPrefix(subject, bucketPrefix(b.name)))
+	}
+	return keys, nil
+}
+
+// Count is the number of keys that match a filter, those of markers among them.
+func (b *Bucket) Count(ctx context.Context, filter string) (int, error) {
+	keys, err := b.Keys(ctx, filter)
+	return len(keys), err
 }
