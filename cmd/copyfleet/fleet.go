@@ -162,6 +162,6 @@ func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-func startAggregator(ctx context.Context, conn *broker.Conn, log *slog.Logger) (*aggregator.Aggregator, error) {
-	return aggregator.New(ctx, aggregator.Config{Logger: log}, conn) //nolint:wrapcheck // says what it was
+func startAggregator(ctx context.Context, flags aggregatorFlags, conn *broker.Conn, log *slog.Logger) (*aggregator.Aggregator, error) {
+	return aggregator.New(ctx, aggregator.Config{ID: processID(), Retention: flags.Retention, Logger: log}, conn) //nolint:wrapcheck // says what it was
 }

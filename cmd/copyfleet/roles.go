@@ -101,6 +101,7 @@ func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 // aggregatorCmd runs the aggregator alone. It takes the flags of the object store, so that every role can be given the
 // same settings; it does not use them yet.
 type aggregatorCmd struct {
+	aggregatorFlags
 	natsFlags
 	S3 s3Flags `embed:""`
 }
@@ -112,7 +113,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer conn.Close()
-	a, err := startAggregator(ctx, conn, env.log)
+	a, err := startAggregator(ctx, c.aggregatorFlags, conn, env.log)
 	if err != nil {
 		return err
 	}

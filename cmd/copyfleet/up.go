@@ -29,6 +29,7 @@ import (
 type upCmd struct {
 	apiFlags
 	workerFlags
+	aggregatorFlags
 	natsFlags
 	sealFlags
 	S3            s3Flags `embed:""`
@@ -216,7 +217,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if u.fold, err = startAggregator(ctx, u.conn, u.log); err != nil {
+	if u.fold, err = startAggregator(ctx, u.cmd.aggregatorFlags, u.conn, u.log); err != nil {
 		return err
 	}
 	w := u.cmd.workerFlags

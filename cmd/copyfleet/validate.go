@@ -17,7 +17,7 @@ import (
 
 // Validate checks the flags of up.
 func (c *upCmd) Validate() error {
-	return first(c.apiFlags.check(), c.workerFlags.check(), c.natsFlags.check(), c.S3.check(), c.sealFlags.check(),
+	return first(c.apiFlags.check(), c.workerFlags.check(), c.aggregatorFlags.check(), c.natsFlags.check(), c.S3.check(), c.sealFlags.check(),
 		address("--s3-listen", c.S3Listen), optionalAddress("--nats-listen", c.NATSListen))
 }
 
@@ -32,7 +32,7 @@ func (c *workerCmd) Validate() error {
 }
 
 // Validate checks the flags of aggregator.
-func (c *aggregatorCmd) Validate() error { return first(c.natsFlags.check(), c.S3.check()) }
+func (c *aggregatorCmd) Validate() error { return first(c.aggregatorFlags.check(), c.natsFlags.check(), c.S3.check()) }
 
 func first(errs ...error) error {
 	for _, err := range errs {
