@@ -43,9 +43,13 @@ type claims struct {
 	named   []*held   // who stands in the record
 	written time.Time // when the table of the record was taken
 
+	record  []byte        // the last one, to be written over; guarded by writing
 	writing sync.Mutex    // serializes writes of the record, so that an older table never replaces a newer one
 	untidy  chan struct{} // holds a token when the record should be rewritten soon
 }
+
+// entrySize is how many bytes most entries of the record do not exceed.
+const entrySize = 128
 
 func newClaims(cfg *Config, bucket, batches *broker.Bucket, conn *broker.Conn) *claims {
 	return &claims{
@@ -87,7 +91,7 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 			h.stale = append(h.stale, protocol.TempToken(e.worker, e.held))
 		}
 		h.Waiting = h.Crashes >= soloCrashes
-		h.claimed, h.stop, h.entry = true, j.cancel, appendHeld(nil, &h.HeldClaim)
+		h.claimed, h.stop, h.entry = true, j.cancel, appendHeld(make([]byte, 0, entrySize), &h.HeldClaim)
 	}
 	c.mu.Unlock()
 	return c.write(ctx)
@@ -162,7 +166,7 @@ func (c *claims) write(ctx context.Context) error {
 	change = c.changes
 	now := time.Now()
 	named := make([]*held, 0, len(c.held))
-	record := appendClaimHead(nil, c, now.UTC())
+	record := appendClaimHead(c.record[:0], c, now.UTC())
 	for _, h := range c.held {
 		if !h.claimed {
 			continue
@@ -173,6 +177,7 @@ func (c *claims) write(ctx context.Context) error {
 		named, record = append(named, h), append(record, h.entry...)
 	}
 	record = append(record, "]}"...)
+	c.record = record
 	c.mu.Unlock()
 	if _, err := c.bucket.Put(ctx, protocol.Token(c.worker), record); err != nil {
 		return fmt.Errorf("store the claim of %s: %w", c.worker, err)

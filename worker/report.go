@@ -22,6 +22,7 @@ type reporter struct {
 
 	mu       sync.Mutex
 	gathered []news
+	bundle   []byte         // the last one, to be written over; of the goroutine that stores
 	open     sync.WaitGroup // of the items in room
 }
 
@@ -39,6 +40,7 @@ const (
 
 	bundleLimit = 512       // reports in a bundle
 	bundleBytes = 512 << 10 // and roughly this many bytes
+	reportSize  = 576       // bytes that most reports do not exceed
 )
 
 func newReporter(cfg *Config) *reporter {
@@ -150,7 +152,8 @@ const (
 // storeFirmly stores a bundle however long the broker is away, as long as the work goes on: an outcome that
 // was reached is not thrown away because of a moment without a leader.
 func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
-	data := append([]byte(nil), w.reporter.head...)
+	data := w.reporter.bundle[:0]
+	data = append(data, w.reporter.head...)
 	for i := range bundle {
 		if i > 0 {
 			data = append(data, ',')
@@ -158,6 +161,7 @@ func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
 		data = append(data, bundle[i].report...)
 	}
 	data = append(data, "]}"...)
+	w.reporter.bundle = data
 	for wait := storeRetry; ; wait = min(2*wait, storeRetryCap) {
 		err := w.conn.PublishReports(work, data)
 		if err == nil || work.Err() != nil || errors.Is(err, broker.ErrTooLarge) {
@@ -170,7 +174,7 @@ func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
 
 // report gives the news of an item to the reporter. The item has room there.
 func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt) {
-	encoded, err := appendReport(nil, &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
+	encoded, err := appendReport(make([]byte, 0, reportSize), &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
 	if err != nil {
 		w.abandon(work, fmt.Errorf("encode a report: %w", err), j)
 		w.reporter.leave()
