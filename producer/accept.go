@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -117,8 +116,11 @@ func (p *Pipeline) acceptItems(ctx context.Context, o order, next func() (protoc
 	items := make([]protocol.ManifestItem, 0, 16) // most calls have few
 	for len(items) <= protocol.PageSize {
 		item, err := next()
-		if errors.Is(err, io.EOF) {
-			return p.acceptPage(ctx, &o, items)
+		if errIsEOF(err) {
+			// All is here: from now on it does not matter whether the caller still listens.
+			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptTimeout)
+			defer cancel()
+			return p.acceptPage(ending, &o, items)
 		}
 		if err != nil {
 			return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)

@@ -19,6 +19,7 @@ func operations() []operation {
 		{"GET", "/v1/batches/{id}", "/v1/batches/bat_0", "", RoleRead, 404},
 		{"GET", "/v1/batches/{id}/items", "/v1/batches/bat_0/items", "", RoleRead, 404},
 		{"GET", "/v1/batches", "/v1/batches?limit=0", "", RoleRead, 400},
+		{"POST", "/v1/batches", "/v1/batches", "[]", RoleCopy, 400},
 		{"GET", "/v1/batches/{id}/items/{index}", "/v1/batches/bat_0/items/0", "", RoleRead, 404},
 		{"GET", "/v1/batches/{id}/events", "/v1/batches/bat_0/events", "", RoleRead, 404},
 		{"GET", "/v1/batches/{id}/webhook", "/v1/batches/bat_0/webhook", "", RoleRead, 404},

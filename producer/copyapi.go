@@ -174,6 +174,10 @@ const (
 
 // refuse answers for an error of the pipeline.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if p, ok := asProblem(err); ok {
+		writeProblem(w, r, *p)
+		return
+	}
 	switch {
 	case errors.Is(err, errKeyReused):
 		writeProblem(w, r, newProblem(CodeIdempotencyConflict, "This Idempotency-Key came with another request before."))
@@ -181,6 +185,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		p := newProblem(CodeQueueFull, "The queue is full; nothing was accepted. Try again later.")
 		p.retryAfter = queueFullRetry
 		writeProblem(w, r, p)
+	case errors.Is(err, errBeyond):
+		writeProblem(w, r, newProblem(CodeBodyTooLarge, "The batch has more items than may wait in the queue of this server; make several batches of it."))
+	case errors.Is(err, errGivenUp):
+		s.fault(r, "an acceptance was given up", err)
+		writeProblem(w, r, newProblem(CodeUnavailable, "The acceptance took so long that it was given up; nothing was accepted. Send the request again."))
 	case errors.Is(err, broker.ErrNoSpace):
 		s.fault(r, "nothing is accepted: the disk is nearly full", err)
 		p := newProblem(CodeNoSpace, "The server's disk is nearly full; nothing was accepted. Try again later.")

@@ -238,8 +238,8 @@ func (c *copyRequest) file(index int, file value) {
 		p.add(at+"/id", faultDuplicateID, "The file at index "+strconv.Itoa(first)+" has the same id.")
 	}
 	c.ids[item.ID] = index
-	item.Src = location(file, at, sourceSide, c.sandbox, p)
-	item.Dest = location(file, at, destSide, c.sandbox, p)
+	item.Src = location(file, at, sourceSide, home{sandbox: c.sandbox}, p)
+	item.Dest = location(file, at, destSide, home{sandbox: c.sandbox}, p)
 	if p.total == before && sameLocation(item.Src, item.Dest) {
 		p.add(at+"/dest", faultSame, "Source and destination are the same.")
 	}

@@ -96,7 +96,7 @@ func TestCopyCallRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			got := b.call("one/copy", "POST", tc.path, tc.body, tc.header...).want(tc.status, tc.code)
 			if tc.code == CodeBucketNotGranted {
-				want := []FieldError{{"/files/0/src", faultNotGranted, "The org has no grant for this bucket and key."}}
+				want := []FieldError{{Pointer: "/files/0/src", Code: faultNotGranted, Message: "The org has no grant for this bucket and key."}}
 				if diff := cmp.Diff(want, got.problem().Errors); diff != "" {
 					t.Error(diff)
 				}

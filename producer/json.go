@@ -177,11 +177,15 @@ func decodeObject(body []byte, levels int) (value, *Problem) {
 
 // syntaxProblem tells what is wrong with the JSON and where, and nothing of what was in it.
 func syntaxProblem(err error) *Problem {
-	var (
-		at     = "the start"
-		path   string
-		reason = "malformed, or not UTF-8"
-	)
+	path, at, reason := syntaxFault(err)
+	var p problems
+	p.add(path, "syntax", "The body is not valid JSON at "+at+": "+reason+".")
+	return p.problem(CodeInvalidJSON)
+}
+
+// syntaxFault returns the JSON pointer of what is wrong, its place in bytes, and what it is.
+func syntaxFault(err error) (path, at, reason string) {
+	at, reason = "the start", "malformed, or not UTF-8"
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		at = "byte " + strconv.FormatInt(s.ByteOffset, 10)
 		for name := range s.JSONPointer.Tokens() {
@@ -200,7 +204,5 @@ func syntaxProblem(err error) *Problem {
 	case errors.Is(err, io.EOF):
 		reason = errEmpty.Error()
 	}
-	var p problems
-	p.add(path, "syntax", "The body is not valid JSON at "+at+": "+reason+".")
-	return p.problem(CodeInvalidJSON)
+	return path, at, reason
 }

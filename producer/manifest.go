@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"strings"
 	"time"
@@ -88,7 +87,7 @@ func (p *Pipeline) begin(ctx context.Context, o *order) (record protocol.Accepta
 // repeated answers for a batch that is accepted already, once the request has been read to its end and is the same.
 func (p *Pipeline) repeated(o *order, record protocol.Acceptance, next func() (protocol.ManifestItem, error)) (protocol.Acceptance, error) {
 	for o.request == [32]byte{} {
-		if _, err := next(); errors.Is(err, io.EOF) {
+		if _, err := next(); errIsEOF(err) {
 			break
 		} else if err != nil {
 			return record, fmt.Errorf("accept batch %s again: %w", record.Batch, err)

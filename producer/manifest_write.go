@@ -2,9 +2,7 @@ package producer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -72,7 +70,7 @@ func (w *manifestWriter) read(first []protocol.ManifestItem, next func() (protoc
 			item = first[total]
 		} else {
 			var err error
-			if item, err = next(); errors.Is(err, io.EOF) {
+			if item, err = next(); errIsEOF(err) {
 				w.send(page)
 				return total, nil
 			} else if err != nil {

@@ -18,6 +18,7 @@ const (
 	CodeInvalidJSON         Code = "invalid_json"
 	CodeInvalidRequest      Code = "invalid_request"
 	CodeInvalidHeader       Code = "invalid_header"
+	CodeMixedPools          Code = "mixed_pools"
 	CodeBodyIncomplete      Code = "body_incomplete"
 	CodeUnauthorized        Code = "unauthorized"
 	CodeForbidden           Code = "forbidden"
@@ -27,6 +28,7 @@ const (
 	CodeSandboxNotFound     Code = "sandbox_not_found"
 	CodeBatchNotFound       Code = "batch_not_found"
 	CodeItemNotFound        Code = "item_not_found"
+	CodeManifestNotFound    Code = "manifest_not_found"
 	CodeBucketNotFound      Code = "bucket_not_found"
 	CodeOrgNotFound         Code = "org_not_found"
 	CodeGrantNotFound       Code = "grant_not_found"
@@ -61,6 +63,7 @@ var problemTable = map[Code]problemKind{
 	CodeInvalidJSON:         {400, "The body is not valid JSON"},
 	CodeInvalidRequest:      {400, "The request is not valid"},
 	CodeInvalidHeader:       {400, "A request header is not valid"},
+	CodeMixedPools:          {400, "The sandboxes are reached by different workers"},
 	CodeBodyIncomplete:      {400, "The body ended early"},
 	CodeUnauthorized:        {401, "A valid API key is required"},
 	CodeForbidden:           {403, "The API key may not do this"},
@@ -71,6 +74,7 @@ var problemTable = map[Code]problemKind{
 	CodeBatchNotFound:       {404, "Batch not found"},
 	CodeItemNotFound:        {404, "Item not found"},
 	CodeBucketNotFound:      {404, "Bucket not found"},
+	CodeManifestNotFound:    {404, "Manifest not found"},
 	CodeOrgNotFound:         {404, "Org not found"},
 	CodeGrantNotFound:       {404, "Grant not found"},
 	CodeKeyNotFound:         {404, "API key not found"},
@@ -96,9 +100,10 @@ var problemTable = map[Code]problemKind{
 
 // FieldError is one problem of the input.
 type FieldError struct {
-	Pointer string `json:"pointer"` // RFC 6901, into the body; "" is the whole of it
-	Code    string `json:"code"`    // stable
-	Message string `json:"message"` // one sentence; never holds a URL, a header value or a form value
+	Pointer string `json:"pointer"`        // RFC 6901, into the body; "" is the whole of it
+	Code    string `json:"code"`           // stable
+	Message string `json:"message"`        // one sentence; never holds a URL, a header value or a form value
+	Line    int    `json:"line,omitempty"` // of a manifest, from 1; 0: the body is no manifest
 }
 
 // Problem is the body of every error answer (RFC 9457). Beside the standard members it has code and message,
@@ -180,12 +185,13 @@ func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
 type problems struct {
 	list  []FieldError
 	total int
+	line  int // that is being read
 }
 
 func (p *problems) add(pointer, code, message string) {
 	p.total++
 	if len(p.list) < MaxProblems {
-		p.list = append(p.list, FieldError{pointer, code, message})
+		p.list = append(p.list, FieldError{pointer, code, message, p.line})
 	}
 }
 

@@ -20,6 +20,7 @@ func (s *Server) routes() []route {
 		{"POST", "/api/orgs/{orgId}/sandboxes/{sandboxId}/file/copy", RoleCopy, s.copyFiles},
 
 		{"GET", "/v1/batches", RoleRead, s.listBatches},
+		{"POST", "/v1/batches", RoleCopy, s.submitBatch},
 		{"GET", "/v1/batches/{id}", RoleRead, s.showBatch},
 		{"GET", "/v1/batches/{id}/items", RoleRead, s.listItems},
 		{"GET", "/v1/batches/{id}/items/{index}", RoleRead, s.showItem},

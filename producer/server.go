@@ -10,7 +10,7 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// Dependencies are what the front needs around it. All but the last two are required.
+// Dependencies are what the front needs around it. All but the last two are required, but where it says otherwise.
 type Dependencies struct {
 	Pipeline  *Pipeline
 	Registry  *Registry
@@ -18,6 +18,7 @@ type Dependencies struct {
 	Health    Health
 	Metrics   *observe.Metrics // nil: nothing is measured, and /metrics answers 404
 	Traces    *observe.Traces  // nil: no spans
+	Manifests Manifests        // optional; nil: manifests come in bodies only
 }
 
 // Presigner makes presigned URLs. It returns [ErrNoBucket] for a bucket that does not exist and is not to
@@ -71,6 +72,7 @@ type Server struct {
 	registry  *Registry
 	presigner Presigner
 	health    Health
+	manifests Manifests // may be nil
 	metrics   *observe.Metrics
 	traces    *observe.Traces
 	budget    *budget
@@ -94,11 +96,13 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		registry:  deps.Registry,
 		presigner: deps.Presigner,
 		health:    deps.Health,
+		manifests: deps.Manifests,
 		metrics:   deps.Metrics,
 		traces:    deps.Traces,
 		budget:    &budget{limit: cfg.MaxBuffered},
 		document:  describe(cfg.Version),
 	}
+	deps.Pipeline.backlog.limit = cfg.MaxQueued
 	s.handler = s.wrap(s.mux())
 	return s, nil
 }

@@ -33,12 +33,18 @@ var locationMembers = map[protocol.LocationType][]string{
 	protocol.Object:       {"bucket", "key"},
 }
 
+// home says where the sandbox locations of a request are.
+type home struct {
+	sandbox protocol.SandboxID // of those that name none; "": each must name one
+	named   bool               // a location may name its sandbox
+}
+
 // anyLocationMember lists the members of all types: as null they are absent, wherever they stand, because
 // some encoders write every member of a union.
 var anyLocationMember = []string{"path", "url", "headers", "form", "fileField", "bucket", "key"}
 
-// location validates one end of a copy in a sandbox. What it returns is of use only if nothing was added to p.
-func location(file value, at string, end side, sandbox protocol.SandboxID, p *problems) protocol.Location {
+// location validates one end of a copy. What it returns is of use only if nothing was added to p.
+func location(file value, at string, end side, home home, p *problems) protocol.Location {
 	v, at := file.get(end.name), pointer(at, end.name)
 	switch {
 	case v.absent():
@@ -52,11 +58,11 @@ func location(file value, at string, end side, sandbox protocol.SandboxID, p *pr
 	if !ok {
 		return protocol.Location{}
 	}
-	foreignMembers(v, at, t, p)
+	foreignMembers(v, at, t, home, p)
 	loc := protocol.Location{Type: t}
 	switch t {
 	case protocol.SandboxFile:
-		loc.Sandbox = sandbox
+		loc.Sandbox = home.of(v, at, p)
 		loc.Path = checked(v, at, "path", sandboxPath, p)
 	case protocol.HTTPGet, protocol.HTTPPut:
 		loc.URL = checked(v, at, "url", remoteURL, p)
@@ -71,6 +77,26 @@ func location(file value, at string, end side, sandbox protocol.SandboxID, p *pr
 		loc.Key = checked(v, at, "key", asFault(faultKey, keyFault), p)
 	}
 	return loc
+}
+
+// of returns the sandbox of a location.
+func (h home) of(v value, at string, p *problems) protocol.SandboxID {
+	if !h.named {
+		return h.sandbox
+	}
+	name, ok := optionalString(v, at, "sandbox", p)
+	switch {
+	case !ok:
+	case name == "" && h.sandbox == "":
+		p.add(pointer(at, "sandbox"), faultMissing, "The location must name its sandbox, or the batch one for all.")
+	case name == "":
+		return h.sandbox
+	case !protocol.ValidID(name):
+		p.add(pointer(at, "sandbox"), faultNoSandbox, "There can be no such sandbox: an id has 1 to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit.")
+	default:
+		return protocol.SandboxID(name)
+	}
+	return ""
 }
 
 // locationType returns the type if it exists and belongs on this side. The two are told apart.
@@ -92,12 +118,13 @@ func locationType(v value, at string, end side, p *problems) (protocol.LocationT
 }
 
 // foreignMembers refuses members that the type does not have.
-func foreignMembers(v value, at string, t protocol.LocationType, p *problems) {
+func foreignMembers(v value, at string, t protocol.LocationType, home home, p *problems) {
 	own := locationMembers[t]
 	for _, m := range v.members {
 		switch {
 		case m.name == "type" || slices.Contains(own, m.name):
-		case !slices.Contains(anyLocationMember, m.name):
+		case m.name == "sandbox" && t == protocol.SandboxFile && home.named:
+		case !slices.Contains(anyLocationMember, m.name) && !(home.named && m.name == "sandbox"):
 			p.add(pointer(at, m.name), faultUnknown, "A "+string(t)+" has no such member; it has type, "+strings.Join(own, ", ")+".")
 		case !m.value.absent():
 			p.add(pointer(at, m.name), faultUnexpected, "A "+string(t)+" has no such member; it has type, "+strings.Join(own, ", ")+".")
