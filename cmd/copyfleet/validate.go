@@ -32,7 +32,9 @@ func (c *workerCmd) Validate() error {
 }
 
 // Validate checks the flags of aggregator.
-func (c *aggregatorCmd) Validate() error { return first(c.aggregatorFlags.check(), c.natsFlags.check(), c.S3.check()) }
+func (c *aggregatorCmd) Validate() error {
+	return first(c.aggregatorFlags.check(), c.natsFlags.check(), c.S3.check())
+}
 
 func first(errs ...error) error {
 	for _, err := range errs {
