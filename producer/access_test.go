@@ -23,6 +23,8 @@ func operations() []operation {
 		{"GET", "/v1/batches/{id}/items/{index}", "/v1/batches/bat_0/items/0", "", RoleRead, 404},
 		{"GET", "/v1/batches/{id}/events", "/v1/batches/bat_0/events", "", RoleRead, 404},
 		{"GET", "/v1/batches/{id}/webhook", "/v1/batches/bat_0/webhook", "", RoleRead, 404},
+		{"GET", "/v1/batches/{id}/report.ndjson", "/v1/batches/bat_0/report.ndjson", "", RoleRead, 404},
+		{"GET", "/v1/batches/{id}/report.csv", "/v1/batches/bat_0/report.csv", "", RoleRead, 404},
 		{"POST", "/v1/batches/{id}/cancel", "/v1/batches/bat_0/cancel", "", RoleCopy, 404},
 		{"POST", "/v1/batches/{id}/pause", "/v1/batches/bat_0/pause", "", RoleCopy, 404},
 		{"POST", "/v1/batches/{id}/resume", "/v1/batches/bat_0/resume", "", RoleCopy, 404},

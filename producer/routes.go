@@ -26,6 +26,8 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/batches/{id}/items/{index}", RoleRead, s.showItem},
 		{"GET", "/v1/batches/{id}/events", RoleRead, s.watchBatch},
 		{"GET", "/v1/batches/{id}/webhook", RoleRead, s.showWebhook},
+		{"GET", "/v1/batches/{id}/report.ndjson", RoleRead, s.reportNDJSON},
+		{"GET", "/v1/batches/{id}/report.csv", RoleRead, s.reportCSV},
 		{"POST", "/v1/batches/{id}/cancel", RoleCopy, s.cancelBatch},
 		{"POST", "/v1/batches/{id}/pause", RoleCopy, s.pauseBatch},
 		{"POST", "/v1/batches/{id}/resume", RoleCopy, s.resumeBatch},

@@ -69,6 +69,7 @@ type Server struct {
 	cfg       Config
 	pipeline  *Pipeline
 	waits     *waits
+	reports   reports
 	registry  *Registry
 	presigner Presigner
 	health    Health
