@@ -17,8 +17,8 @@ var columnOf = map[string]string{
 	"size": "size", "sha256": "sha256", "md5": "md5",
 }
 
-// csvColumns are the columns in the order of [csvRow].
-var csvColumns = []string{
+// intakeColumns are the columns in the order of [csvIntakeRow].
+var intakeColumns = []string{
 	"id", "src_url", "src_bucket", "src_key", "src_sandbox", "src_path", "dest_path", "dest_sandbox", "dest_bucket", "dest_key", "dest_url",
 	"size", "sha256", "md5",
 }
@@ -31,15 +31,15 @@ const (
 	maxColumns    = 64
 )
 
-// csvRows reads an item a row (RFC 4180): url,path or as a header row says.
-type csvRows struct {
+// csvIntake reads an item a row (RFC 4180): url,path or as a header row says.
+type csvIntake struct {
 	lines   *lineReader
-	columns []int // by field: its place in csvColumns; -1: ignored
+	columns []int // by field: its place in intakeColumns; -1: ignored
 	fields  []string
 }
 
 // next implements rows.
-func (r *csvRows) next(c *itemCheck) (protocol.ManifestItem, error) {
+func (r *csvIntake) next(c *itemCheck) (protocol.ManifestItem, error) {
 	for {
 		line, err := r.lines.line(c)
 		if line == nil {
@@ -78,7 +78,7 @@ func (r *csvRows) next(c *itemCheck) (protocol.ManifestItem, error) {
 }
 
 // header takes the first row as the names of the columns, or finds that it is an item already.
-func (r *csvRows) header(c *itemCheck) (bool, error) {
+func (r *csvIntake) header(c *itemCheck) (bool, error) {
 	first := strings.TrimSpace(r.fields[0])
 	names, isHeader := r.fields, !strings.Contains(first, "://")
 	if !isHeader {
@@ -87,7 +87,7 @@ func (r *csvRows) header(c *itemCheck) (bool, error) {
 	var unknown []string
 	for _, name := range names {
 		name = strings.ToLower(strings.TrimSpace(name))
-		column := slices.Index(csvColumns, columnOf[name])
+		column := slices.Index(intakeColumns, columnOf[name])
 		switch {
 		case strings.HasPrefix(name, receiptColumn):
 			column = -1
@@ -100,14 +100,14 @@ func (r *csvRows) header(c *itemCheck) (bool, error) {
 		r.columns = append(r.columns, column)
 	}
 	if len(unknown) > 0 || len(names) > maxColumns {
-		c.problems.add(r.lines.at(), faultColumns, "The first row is neither url,path nor does it name columns that are known: "+strings.Join(csvColumns, ", ")+".")
+		c.problems.add(r.lines.at(), faultColumns, "The first row is neither url,path nor does it name columns that are known: "+strings.Join(intakeColumns, ", ")+".")
 		return true, errStuck
 	}
 	return isHeader, nil
 }
 
 // split takes a row apart. It reports false if it cannot.
-func (r *csvRows) split(line []byte, c *itemCheck) bool {
+func (r *csvIntake) split(line []byte, c *itemCheck) bool {
 	r.fields = r.fields[:0]
 	for {
 		if len(line) == 0 || line[0] != '"' {
@@ -161,13 +161,13 @@ func quotedField(line []byte) (field string, rest []byte, whole bool) {
 	}
 }
 
-// csvRow are the fields of a row by column.
-type csvRow struct {
+// csvIntakeRow are the fields of a row by column.
+type csvIntakeRow struct {
 	id, srcURL, srcBucket, srcKey, srcSandbox, srcPath, destPath, destSandbox, destBucket, destKey, destURL, size, sha256, md5 string
 }
 
-func (r *csvRows) row() csvRow {
-	var row csvRow
+func (r *csvIntake) row() csvIntakeRow {
+	var row csvIntakeRow
 	places := [...]*string{
 		&row.id, &row.srcURL, &row.srcBucket, &row.srcKey, &row.srcSandbox, &row.srcPath, &row.destPath, &row.destSandbox, &row.destBucket,
 		&row.destKey, &row.destURL, &row.size, &row.sha256, &row.md5,
@@ -181,7 +181,7 @@ func (r *csvRows) row() csvRow {
 }
 
 // value is the row as the item that it stands for. It reports false after having told that it is none.
-func (r *csvRows) value(c *itemCheck, at string) (value, bool) {
+func (r *csvIntake) value(c *itemCheck, at string) (value, bool) {
 	row := r.row()
 	src, ok := row.src(c, at)
 	if !ok {
@@ -197,7 +197,7 @@ func (r *csvRows) value(c *itemCheck, at string) (value, bool) {
 	), true
 }
 
-func (row *csvRow) src(c *itemCheck, at string) (value, bool) {
+func (row *csvIntakeRow) src(c *itemCheck, at string) (value, bool) {
 	url, object, file := row.srcURL != "", row.srcBucket != "" || row.srcKey != "", row.srcPath != "" || row.srcSandbox != ""
 	if !one(url, object, file) {
 		c.problems.add(at+"/src", faultColumns, "A row has one source: src_url, or src_bucket and src_key, or src_path (and src_sandbox).")
@@ -214,7 +214,7 @@ func (row *csvRow) src(c *itemCheck, at string) (value, bool) {
 }
 
 // dest returns the destination of a row, absent if it names none.
-func (row *csvRow) dest(c *itemCheck, at string) (value, bool) {
+func (row *csvIntakeRow) dest(c *itemCheck, at string) (value, bool) {
 	url, object, file := row.destURL != "", row.destBucket != "" || row.destKey != "", row.destPath != "" || row.destSandbox != ""
 	if !url && !object && !file {
 		return value{}, true

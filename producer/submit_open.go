@@ -120,7 +120,7 @@ func (in *intake) beginRows(kind format, src io.Reader) *Problem {
 	lines := newLineReader(buffered)
 	switch kind {
 	case formatCSV:
-		in.rows = &csvRows{lines: lines}
+		in.rows = &csvIntake{lines: lines}
 	case formatTSV, formatText:
 		in.rows = &tsvRows{lines: lines}
 	default:
