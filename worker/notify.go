@@ -87,7 +87,10 @@ func (w *Worker) ended(ctx context.Context, work *protocol.Work) (protocol.Accep
 		return record, summary, err
 	}
 	switch {
-	case record.Options.Webhook == nil, summary.Webhook != nil && summary.Webhook.State.Final():
+	case record.Options.Webhook == nil:
+		return record, summary, fmt.Errorf("notice of %s: %w", work.Batch, errUnwanted)
+	case summary.Webhook != nil && (summary.Webhook.State.Final() || len(summary.Webhook.Attempts) > len(work.Attempts)):
+		// It has its outcome; or this attempt was made before, and the next one is planned.
 		return record, summary, fmt.Errorf("notice of %s: %w", work.Batch, errUnwanted)
 	case !summary.State.Final():
 		return record, summary, storage.Errorf(storage.Unavailable, "webhook_early", "notify", string(work.Batch), "the batch has not ended yet")

@@ -291,12 +291,18 @@ func TestNoticesThatNobodyWaitsFor(t *testing.T) {
 		Version: protocol.SummaryVersion, Batch: settled.Batch, Org: "ORG", Total: 3, State: protocol.BatchSucceeded,
 		Webhook: &protocol.Receipt{Index: protocol.WebhookIndex, State: protocol.ItemSucceeded},
 	})
+	repeated := f.ended(url + "/repeated")
+	f.put(protocol.SummaryKey("ORG", repeated.Batch), protocol.Summary{
+		Version: protocol.SummaryVersion, Batch: repeated.Batch, Org: "ORG", Total: 3, State: protocol.BatchSucceeded,
+		Webhook: &protocol.Receipt{Index: protocol.WebhookIndex, State: protocol.ItemRetrying, Attempts: []protocol.Attempt{{Number: 1}}},
+	})
 	told := make(chan struct{}, 1)
 	last := f.ended(f.serve(func(http.ResponseWriter, *http.Request) { told <- struct{}{} }))
 	reports := f.reports()
 	f.work()
 	f.publish(&removed)
 	f.publish(&settled)
+	f.publish(&repeated)
 	f.publish(&last)
 	if got := f.next(reports); got.State != protocol.ItemSucceeded {
 		t.Errorf("report %+v", got)
