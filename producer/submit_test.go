@@ -77,12 +77,12 @@ func inBucket(key string) protocol.Location {
 }
 
 const (
-	ndjson  = "application/x-ndjson"
-	aItem   = `{"src":{"type":"httpGetLocation","url":"https://a.test/1"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/1"}}`
-	bItem   = `{"src":{"type":"httpGetLocation","url":"https://a.test/2"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/2"}}`
-	sha     = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-	md5Hex  = "5d41402abc4b2a76b9719d911017c592"
-	md5Text = "XUFAKrxLKna5cZ2REBfFkg=="
+	ndjsonMedia = "application/x-ndjson"
+	aItem       = `{"src":{"type":"httpGetLocation","url":"https://a.test/1"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/1"}}`
+	bItem       = `{"src":{"type":"httpGetLocation","url":"https://a.test/2"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/2"}}`
+	shaHex      = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	md5Hex      = "5d41402abc4b2a76b9719d911017c592"
+	md5Text     = "XUFAKrxLKna5cZ2REBfFkg=="
 )
 
 // in is an item with another sandbox.
@@ -102,17 +102,17 @@ func TestFormats(t *testing.T) {
 		{"json, options behind", "application/json", "", `{"items":[{"src":{"type":"httpGetLocation","url":"https://a.test/1"},"dest":{"type":"sandboxFileLocation","path":"/1"}}],"sandbox":"box"}`, []protocol.ManifestItem{a}},
 		{"json, derived", "application/json", "", `{"bucket":"results","prefix":"in","items":[{"src":{"type":"httpGetLocation","url":"https://A.test:8443/x/y%20z?sig=1"}}]}`,
 			[]protocol.ManifestItem{{Src: get("https://A.test:8443/x/y%20z?sig=1"), Dest: inBucket("in/a.test:8443/x/y z")}}},
-		{"ndjson", ndjson, "", aItem + "\n" + bItem + "\n", []protocol.ManifestItem{a, b}},
-		{"ndjson, no last line end", ndjson, "", aItem + "\n" + bItem, []protocol.ManifestItem{a, b}},
-		{"ndjson, BOM, blank lines and mixed ends", ndjson, "", "\ufeff" + aItem + "\r\n\n \t\r\n" + bItem + "\n", []protocol.ManifestItem{a, b}},
+		{"ndjson", ndjsonMedia, "", aItem + "\n" + bItem + "\n", []protocol.ManifestItem{a, b}},
+		{"ndjson, no last line end", ndjsonMedia, "", aItem + "\n" + bItem, []protocol.ManifestItem{a, b}},
+		{"ndjson, BOM, blank lines and mixed ends", ndjsonMedia, "", "\ufeff" + aItem + "\r\n\n \t\r\n" + bItem + "\n", []protocol.ManifestItem{a, b}},
 		{"ndjson of a report", "application/jsonl", "", strings.TrimSuffix(aItem, "}") + `,"receipt":{"state":"failed","attempts":[{"number":1}]}}`, []protocol.ManifestItem{a}},
-		{"ndjson, promises", ndjson, "", strings.TrimSuffix(aItem, "}") + `,"id":"x","size":5,"sha256":"` + strings.ToUpper(sha) + `","md5":"` + md5Hex + `"}`,
-			[]protocol.ManifestItem{{ID: "x", Src: a.Src, Dest: a.Dest, Expect: protocol.Expect{Size: &five, SHA256: sha, MD5: md5Hex}}}},
+		{"ndjson, promises", ndjsonMedia, "", strings.TrimSuffix(aItem, "}") + `,"id":"x","size":5,"sha256":"` + strings.ToUpper(shaHex) + `","md5":"` + md5Hex + `"}`,
+			[]protocol.ManifestItem{{ID: "x", Src: a.Src, Dest: a.Dest, Expect: protocol.Expect{Size: &five, SHA256: shaHex, MD5: md5Hex}}}},
 		{"csv", "text/csv", "?sandbox=box", "https://a.test/1,/1\r\nhttps://a.test/2,/2\n", []protocol.ManifestItem{a, b}},
 		{"csv, relative", "text/csv", "?sandbox=box&path=/in", "https://a.test/1,1\n", []protocol.ManifestItem{{Src: a.Src, Dest: inBox("/in/1")}}},
 		{"csv, quoted", "text/csv", "?sandbox=box", `"https://a.test/1","/a,""b"""`, []protocol.ManifestItem{{Src: a.Src, Dest: inBox(`/a,"b"`)}}},
-		{"csv, header", "text/csv; charset=utf-8", "", "\ufeffid,URL,sandbox,path,size,sha256,md5,receipt_state\nx,https://a.test/1,box,/1,5," + sha + "," + md5Hex + ",failed\n,https://a.test/2,box,/2,,,,\n",
-			[]protocol.ManifestItem{{ID: "x", Src: a.Src, Dest: a.Dest, Expect: protocol.Expect{Size: &five, SHA256: sha, MD5: md5Hex}}, b}},
+		{"csv, header", "text/csv; charset=utf-8", "", "\ufeffid,URL,sandbox,path,size,sha256,md5,receipt_state\nx,https://a.test/1,box,/1,5," + shaHex + "," + md5Hex + ",failed\n,https://a.test/2,box,/2,,,,\n",
+			[]protocol.ManifestItem{{ID: "x", Src: a.Src, Dest: a.Dest, Expect: protocol.Expect{Size: &five, SHA256: shaHex, MD5: md5Hex}}, b}},
 		{"csv, all kinds", "text/csv", "", "src_url,src_bucket,src_key,src_sandbox,src_path,dest_bucket,dest_key,dest_url\n,,,box,/1,,,https://a.test/put\n,results,k,,,results,l,\n",
 			[]protocol.ManifestItem{{Src: inBox("/1"), Dest: protocol.Location{Type: protocol.HTTPPut, URL: "https://a.test/put"}}, {Src: inBucket("k"), Dest: inBucket("l")}}},
 		{"csv, into a bucket", "text/csv", "?bucket=results&prefix=p", "https://a.test/1,/x/1\n", []protocol.ManifestItem{{Src: a.Src, Dest: inBucket("p/x/1")}}},
@@ -140,7 +140,7 @@ func TestOptions(t *testing.T) {
 	want := protocol.Options{Attempts: 7, Canary: 2, Rate: 1.5, MaxFailed: protocol.Threshold{Given: true, Share: 0.05}}
 	for _, got := range []submitted{
 		s.submit("application/json", "", `{"label":"l","lane":"interactive","attempts":7,"canary":2,"rate":1.5,"max_failed":"5%","items":[`+aItem+`],"webhook":{"url":"https://h.test/x?key=s3cret","secret":"k"}}`),
-		s.submit(ndjson, "?label=l&lane=interactive&attempts=7&canary=2&rate=1.5&max_failed=0.05&webhook_url=https%3A%2F%2Fh.test%2Fx%3Fkey%3Ds3cret", aItem, "Copyfleet-Webhook-Secret", "k"),
+		s.submit(ndjsonMedia, "?label=l&lane=interactive&attempts=7&canary=2&rate=1.5&max_failed=0.05&webhook_url=https%3A%2F%2Fh.test%2Fx%3Fkey%3Ds3cret", aItem, "Copyfleet-Webhook-Secret", "k"),
 	} {
 		hook := got.record.Options.Webhook
 		got.record.Options.Webhook = nil
@@ -159,7 +159,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("feed %+v", feed)
 		}
 	}
-	hooked := s.submit(ndjson, "?webhook_url=https%3A%2F%2Fh.test%2Fx&max_failed=3", aItem+"\n"+bItem)
+	hooked := s.submit(ndjsonMedia, "?webhook_url=https%3A%2F%2Fh.test%2Fx&max_failed=3", aItem+"\n"+bItem)
 	var feed protocol.Feed
 	if !s.get(s.feeds, protocol.ControlKey("one", hooked.record.Batch), &feed) || feed.Next != 2 || hooked.record.Fed() {
 		t.Errorf("a published batch with a webhook: %+v, feed %+v", hooked.record, feed)
@@ -174,26 +174,26 @@ func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	s := newIntakeStage(t)
 	for _, tc := range []struct{ media, query, body, want string }{
-		{ndjson, "?attempts=0", aItem, "/attempts out_of_range"},
-		{ndjson, "?attempts=21", aItem, "/attempts out_of_range"},
-		{ndjson, "?attempts=x", aItem, "/attempts wrong_type"},
-		{ndjson, "?rate=0", aItem, "/rate out_of_range"},
-		{ndjson, "?rate=NaN", aItem, "/rate out_of_range"},
-		{ndjson, "?canary=-1", aItem, "/canary out_of_range"},
-		{ndjson, "?max_failed=-1", aItem, "/max_failed out_of_range"},
-		{ndjson, "?max_failed=101%25", aItem, "/max_failed out_of_range"},
-		{ndjson, "?max_failed=1.5", aItem, "/max_failed out_of_range"},
-		{ndjson, "?lane=fast", aItem, "/lane not_allowed"},
-		{ndjson, "?label=a%00b", aItem, "/label control_character"},
-		{ndjson, "?lable=x", aItem, "/lable unknown_member"},
-		{ndjson, "?label=x&label=y", aItem, "/label too_many"},
-		{ndjson, "?webhook_secret=x", aItem, "/webhook_secret secret_in_query"},
-		{ndjson, "?webhook_url=ftp://x", aItem, "/webhook/url invalid_url"},
-		{ndjson, "?sandbox=-", aItem, "/sandbox sandbox_not_found"},
-		{ndjson, "?path=../x", aItem, "/path invalid_path"},
-		{ndjson, "?bucket=X", aItem, "/bucket invalid_bucket"},
-		{ndjson, "?prefix=x", aItem, "/prefix unexpected_member"},
-		{ndjson, "?plan=maybe", aItem, "/plan not_allowed"},
+		{ndjsonMedia, "?attempts=0", aItem, "/attempts out_of_range"},
+		{ndjsonMedia, "?attempts=21", aItem, "/attempts out_of_range"},
+		{ndjsonMedia, "?attempts=x", aItem, "/attempts wrong_type"},
+		{ndjsonMedia, "?rate=0", aItem, "/rate out_of_range"},
+		{ndjsonMedia, "?rate=NaN", aItem, "/rate out_of_range"},
+		{ndjsonMedia, "?canary=-1", aItem, "/canary out_of_range"},
+		{ndjsonMedia, "?max_failed=-1", aItem, "/max_failed out_of_range"},
+		{ndjsonMedia, "?max_failed=101%25", aItem, "/max_failed out_of_range"},
+		{ndjsonMedia, "?max_failed=1.5", aItem, "/max_failed out_of_range"},
+		{ndjsonMedia, "?lane=fast", aItem, "/lane not_allowed"},
+		{ndjsonMedia, "?label=a%00b", aItem, "/label control_character"},
+		{ndjsonMedia, "?lable=x", aItem, "/lable unknown_member"},
+		{ndjsonMedia, "?label=x&label=y", aItem, "/label too_many"},
+		{ndjsonMedia, "?webhook_secret=x", aItem, "/webhook_secret secret_in_query"},
+		{ndjsonMedia, "?webhook_url=ftp://x", aItem, "/webhook/url invalid_url"},
+		{ndjsonMedia, "?sandbox=-", aItem, "/sandbox sandbox_not_found"},
+		{ndjsonMedia, "?path=../x", aItem, "/path invalid_path"},
+		{ndjsonMedia, "?bucket=X", aItem, "/bucket invalid_bucket"},
+		{ndjsonMedia, "?prefix=x", aItem, "/prefix unexpected_member"},
+		{ndjsonMedia, "?plan=maybe", aItem, "/plan not_allowed"},
 		{"application/json", "", `{"items":[` + aItem + `],"rate":"5"}`, "/rate wrong_type"},
 		{"application/json", "", `{"items":[` + aItem + `],"webhook":{"secret":"x"}}`, "/webhook/url missing"},
 		{"application/json", "", `{"items":[` + aItem + `],"priority":1}`, "/priority unknown_member"},
@@ -228,7 +228,7 @@ func TestBadOptions(t *testing.T) {
 	for _, media := range []string{"text/plain", "application/octet-stream", "application/json; charset=latin1", "image/png", ";"} {
 		s.call("one/copy", "POST", "/v1/batches", aItem, "Content-Type", media).want(415, CodeUnsupportedMedia)
 	}
-	s.call("one/copy", "POST", "/v1/batches", aItem, "Content-Type", ndjson, "Content-Encoding", "gzip").want(415, CodeUnsupportedMedia)
+	s.call("one/copy", "POST", "/v1/batches", aItem, "Content-Type", ndjsonMedia, "Content-Encoding", "gzip").want(415, CodeUnsupportedMedia)
 	s.nothingIsLeft()
 }
 
@@ -278,22 +278,22 @@ func TestBadLines(t *testing.T) {
 		code                     Code
 		want                     []FieldError
 	}{
-		{"in the middle", ndjson, "", lines(3000, map[int]string{1500: `{"src":1}`}), 400, CodeInvalidRequest,
+		{"in the middle", ndjsonMedia, "", lines(3000, map[int]string{1500: `{"src":1}`}), 400, CodeInvalidRequest,
 			[]FieldError{{Pointer: "/line/1500/src", Code: faultWrongType, Line: 1500}, {Pointer: "/line/1500/dest", Code: faultMissing, Line: 1500}}},
-		{"not JSON", ndjson, "", lines(600, map[int]string{2: `{"src":}`, 599: "]"}), 400, CodeInvalidRequest,
+		{"not JSON", ndjsonMedia, "", lines(600, map[int]string{2: `{"src":}`, 599: "]"}), 400, CodeInvalidRequest,
 			[]FieldError{{Pointer: "/line/2/src", Code: "syntax", Line: 2}, {Pointer: "/line/599", Code: "syntax", Line: 599}}},
-		{"two values in a line", ndjson, "", lines(2, map[int]string{2: aItem + aItem}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2", Code: "syntax", Line: 2}}},
-		{"cut off", ndjson, "", lines(600, nil) + `{"src":{"type":"httpGet`, 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/601", Code: faultTruncated, Line: 601}}},
-		{"10 MB line", ndjson, "", lines(600, map[int]string{300: long}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/300", Code: faultTooLong, Line: 300}}},
-		{"10 MB line at the end", ndjson, "", lines(2, nil) + long, 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/3", Code: faultTooLong, Line: 3}}},
-		{"NUL", ndjson, "", lines(2, map[int]string{1: "{\x00}"}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/1", Code: faultControl, Line: 1}}},
-		{"not UTF-8", ndjson, "", lines(2, map[int]string{2: `{"id":"` + "\xff" + `"}`}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/id", Code: "syntax", Line: 2}}},
-		{"duplicate id", ndjson, "", lines(1000, map[int]string{900: strings.Replace(aItem, "{", `{"id":"item-3",`, 1)}), 400, CodeInvalidRequest,
+		{"two values in a line", ndjsonMedia, "", lines(2, map[int]string{2: aItem + aItem}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2", Code: "syntax", Line: 2}}},
+		{"cut off", ndjsonMedia, "", lines(600, nil) + `{"src":{"type":"httpGet`, 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/601", Code: faultTruncated, Line: 601}}},
+		{"10 MB line", ndjsonMedia, "", lines(600, map[int]string{300: long}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/300", Code: faultTooLong, Line: 300}}},
+		{"10 MB line at the end", ndjsonMedia, "", lines(2, nil) + long, 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/3", Code: faultTooLong, Line: 3}}},
+		{"NUL", ndjsonMedia, "", lines(2, map[int]string{1: "{\x00}"}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/1", Code: faultControl, Line: 1}}},
+		{"not UTF-8", ndjsonMedia, "", lines(2, map[int]string{2: `{"id":"` + "\xff" + `"}`}), 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/id", Code: "syntax", Line: 2}}},
+		{"duplicate id", ndjsonMedia, "", lines(1000, map[int]string{900: strings.Replace(aItem, "{", `{"id":"item-3",`, 1)}), 400, CodeInvalidRequest,
 			[]FieldError{{Pointer: "/line/900/id", Code: faultDuplicateID, Line: 900}}},
-		{"same place", ndjson, "", `{"src":{"type":"sandboxFileLocation","sandbox":"box","path":"/a"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/b/../a"}}`, 400, CodeInvalidRequest,
+		{"same place", ndjsonMedia, "", `{"src":{"type":"sandboxFileLocation","sandbox":"box","path":"/a"},"dest":{"type":"sandboxFileLocation","sandbox":"box","path":"/b/../a"}}`, 400, CodeInvalidRequest,
 			[]FieldError{{Pointer: "/line/1/dest", Code: faultSame, Line: 1}}},
-		{"unknown sandbox", ndjson, "", in("nobox", aItem), 404, CodeSandboxNotFound, []FieldError{{Pointer: "/line/1/dest", Code: faultNoSandbox, Line: 1}}},
-		{"two pools", ndjson, "", aItem + "\n" + in("gpubox", aItem), 400, CodeMixedPools, []FieldError{{Pointer: "/line/2/dest", Code: faultMixedPools, Line: 2}}},
+		{"unknown sandbox", ndjsonMedia, "", in("nobox", aItem), 404, CodeSandboxNotFound, []FieldError{{Pointer: "/line/1/dest", Code: faultNoSandbox, Line: 1}}},
+		{"two pools", ndjsonMedia, "", aItem + "\n" + in("gpubox", aItem), 400, CodeMixedPools, []FieldError{{Pointer: "/line/2/dest", Code: faultMixedPools, Line: 2}}},
 		{"not granted", "text/csv", "", "url,dest_bucket,dest_key\nhttps://a.test/1,shared,ok/1\nhttps://a.test/1,shared,no/1\n", 403, CodeBucketNotGranted,
 			[]FieldError{{Pointer: "/line/3/dest", Code: faultNotGranted, Line: 3}}},
 		{"csv, fields", "text/csv", "?sandbox=box", "https://a.test/1,/1\nhttps://a.test/2\nhttps://a.test/3,/3,x\n", 400, CodeInvalidRequest,
@@ -311,7 +311,7 @@ func TestBadLines(t *testing.T) {
 		{"tsv, md5", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/1\t1\tx\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/md5", Code: faultDigest, Line: 2}}},
 		{"tsv, a directory", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/d/\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/dest", Code: faultMissing, Line: 2}}},
 		{"tsv, climbing", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/%2e%2e/%2e%2e/%2e%2e/etc/passwd\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/dest", Code: faultPathEscapes, Line: 2}}},
-		{"empty", ndjson, "", "\n\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "", Code: faultEmpty}}},
+		{"empty", ndjsonMedia, "", "\n\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "", Code: faultEmpty}}},
 		{"json, in the middle", "application/json", "", `{"items":[` + strings.Repeat(aItem+",", 700) + `{}]}`, 400, CodeInvalidRequest,
 			[]FieldError{{Pointer: "/items/700/src", Code: faultMissing}, {Pointer: "/items/700/dest", Code: faultMissing}}},
 		{"json, long item", "application/json", "", `{"items":[` + strings.Repeat(aItem+",", 700) + long + `]}`, 400, CodeInvalidRequest, []FieldError{{Pointer: "/items/700", Code: faultTooLong}}},
@@ -341,7 +341,7 @@ func TestBadLines(t *testing.T) {
 func TestManyBadLines(t *testing.T) {
 	t.Parallel()
 	s := newIntakeStage(t)
-	a := s.call("one/copy", "POST", "/v1/batches", strings.Repeat("{\n", 5000), "Content-Type", ndjson).want(400, CodeInvalidRequest)
+	a := s.call("one/copy", "POST", "/v1/batches", strings.Repeat("{\n", 5000), "Content-Type", ndjsonMedia).want(400, CodeInvalidRequest)
 	p := a.problem()
 	if len(p.Errors) != MaxProblems || p.Total != MaxProblems || p.Errors[99].Line != 100 {
 		t.Errorf("%d problems of %d, the last in line %d", len(p.Errors), p.Total, p.Errors[99].Line)
@@ -354,7 +354,7 @@ func TestLargeManifest(t *testing.T) {
 	t.Parallel()
 	s := newIntakeStage(t)
 	for _, n := range []int{256, 257, 512, 513, 20_000} {
-		got := s.submit(ndjson, "?label=big", lines(n, nil))
+		got := s.submit(ndjsonMedia, "?label=big", lines(n, nil))
 		if got.record.Fed() != (n > 256) || got.record.Total != n {
 			t.Errorf("%d items: %+v", n, got.record)
 		}
@@ -386,16 +386,16 @@ func TestFreshSandboxes(t *testing.T) {
 	s := newIntakeStage(t)
 	s.server.cfg.AutoSandboxes = true
 	fresh := in("fresh", aItem)
-	s.call("one/copy", "POST", "/v1/batches", lines(300, nil)+fresh+"\n{}\n", "Content-Type", ndjson).want(400, CodeInvalidRequest)
+	s.call("one/copy", "POST", "/v1/batches", lines(300, nil)+fresh+"\n{}\n", "Content-Type", ndjsonMedia).want(400, CodeInvalidRequest)
 	if _, known := s.registry.Sandbox("one", "fresh"); known {
 		t.Error("a refused batch made a sandbox")
 	}
-	s.call("one/copy", "POST", "/v1/batches", fresh+"\n"+in("gpubox", aItem), "Content-Type", ndjson).want(400, CodeMixedPools)
-	s.submit(ndjson, "", fresh)
+	s.call("one/copy", "POST", "/v1/batches", fresh+"\n"+in("gpubox", aItem), "Content-Type", ndjsonMedia).want(400, CodeMixedPools)
+	s.submit(ndjsonMedia, "", fresh)
 	if sandbox, known := s.registry.Sandbox("one", "fresh"); !known || sandbox.Pool != protocol.DefaultPool {
 		t.Errorf("sandbox %+v", sandbox)
 	}
-	if got := s.submit(ndjson, "", in("gpubox", aItem)); got.record.Pool != "gpu" {
+	if got := s.submit(ndjsonMedia, "", in("gpubox", aItem)); got.record.Pool != "gpu" {
 		t.Errorf("pool %q", got.record.Pool)
 	}
 }
@@ -407,7 +407,7 @@ func TestSlowUpload(t *testing.T) {
 	limited := &http.Server{Handler: s.server.Handler(), ReadTimeout: 200 * time.Millisecond}
 	s.serveOn(limited)
 	body := lines(2000, nil)
-	got := s.stream(ndjson, func(send func(string)) {
+	got := s.stream(ndjsonMedia, func(send func(string)) {
 		begun := time.Now()
 		for part := range slices.Chunk([]byte(body), len(body)/5+1) {
 			s.until("the server's limit to pass", func() bool { return time.Since(begun) > 300*time.Millisecond })
