@@ -1,0 +1,239 @@
+package aggregator
+
+import (
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// stage is a broker on which feeders are moved by hand.
+type stage struct {
+	t      *testing.T
+	conn   *broker.Conn
+	agg    *Aggregator
+	intake *broker.Intake
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if err := conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	agg, err := New(t.Context(), Config{}, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intake, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(intake.Close)
+	return &stage{t, conn, agg, intake}
+}
+
+// feeder returns one that has just started and sees the batch.
+func (s *stage) feeder(id string, a *protocol.Acceptance) *feeder {
+	s.t.Helper()
+	agg := *s.agg
+	agg.cfg.ID = id
+	f, err := newFeeder(s.t.Context(), &agg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f.caughtUp = [2]bool{true, true}
+	s.see(f, a)
+	return f
+}
+
+// see lets a feeder hear how far the batch is. Whoever wrote that seems to be gone.
+func (s *stage) see(f *feeder, a *protocol.Acceptance) *row {
+	s.t.Helper()
+	name := protocol.ControlKey(a.Org, a.Batch)
+	entry, err := f.feeds.Get(s.t.Context(), name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f.fed(broker.Watched{Entry: entry})
+	r := f.rows[name]
+	r.seen = time.Now().Add(-time.Hour)
+	if r.record == nil {
+		r.record = briefly(a)
+	}
+	return r
+}
+
+func (s *stage) accept(t *rapid.T, total int) *protocol.Acceptance {
+	a := &protocol.Acceptance{
+		Batch: protocol.NewBatchID(), Org: "ORG", Lane: protocol.Bulk, Pool: protocol.DefaultPool, Total: total, State: protocol.AcceptComplete, Generation: 1,
+	}
+	for bucket, v := range map[*broker.Bucket]any{
+		s.agg.bucket:       a,
+		s.agg.feeder.feeds: protocol.Feed{Version: 1, Org: a.Org, Batch: a.Batch, Created: time.Now()},
+	} {
+		value, err := protocol.Encode(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := protocol.ControlKey(a.Org, a.Batch)
+		if bucket == s.agg.bucket {
+			key = protocol.AcceptKey(a.Org, a.Batch)
+		}
+		if _, err := bucket.Create(s.t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// take notes how often each item came, and fails on one that came again without a recheck.
+func (s *stage) take(t *rapid.T, seen map[int]int) {
+	shard := broker.Shard{Lane: protocol.Bulk, Pool: protocol.DefaultPool, Index: protocol.ShardOf("ORG")}
+	for {
+		backlog, err := s.conn.Backlog(s.t.Context(), shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if backlog.Waiting == 0 {
+			return
+		}
+		if err := s.conn.Wake(shard); err != nil {
+			t.Fatal(err)
+		}
+		items, err := s.intake.Fetch(s.t.Context(), 2000, 2000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range items {
+			var w protocol.Work
+			if err := json.Unmarshal(item.Data, &w); err != nil {
+				t.Fatal(err)
+			}
+			if seen[w.Index]++; seen[w.Index] > 1 && !w.Recheck {
+				t.Fatalf("item %d came %d times, and the last one is not to be rechecked", w.Index, seen[w.Index])
+			}
+			_ = item.Ack()
+		}
+	}
+}
+
+// TestFeedersTakeOver moves feeders in any order: they feed, see how far the batch is or do not, and die between publishing a
+// chunk and writing that down. Each item must reach the queue once; when guards are lost as well, again only to be rechecked.
+func TestFeedersTakeOver(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		total := rapid.IntRange(1, 2500).Draw(rt, "total")
+		trims := rapid.Bool().Draw(rt, "trims")
+		a := s.accept(rt, total)
+		name := protocol.ControlKey(a.Org, a.Batch)
+		feeders := []*feeder{s.feeder("f0", a), s.feeder("f1", a), s.feeder("f2", a)}
+		seen := map[int]int{}
+		for range rapid.IntRange(0, 15).Draw(rt, "steps") {
+			i := rapid.IntRange(0, 2).Draw(rt, "feeder")
+			f := feeders[i]
+			r := f.rows[name]
+			switch rapid.SampledFrom([]string{"feed", "feed", "see", "die", "trim"}).Draw(rt, "step") {
+			case "feed":
+				if _, err := f.feedSome(t.Context(), r, rapid.IntRange(1, 999).Draw(rt, "most")); err != nil {
+					rt.Fatal(err)
+				}
+			case "see":
+				s.see(f, a)
+			case "die":
+				s.dieAfterPublishing(rt, f, r)
+				feeders[i] = s.feeder("new", a)
+			case "trim":
+				if trims {
+					s.take(rt, seen)
+					s.trimAll(rt, feeders, name)
+				}
+			}
+		}
+		last := s.feeder("last", a)
+		for r := last.rows[name]; r.feed.Next < total; {
+			if _, err := last.feedSome(t.Context(), s.see(last, a), 999); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		s.take(rt, seen)
+		for i := range total {
+			if n := seen[i]; n < 1 || n > 1 && !trims {
+				rt.Fatalf("item %d came %d times", i, n)
+			}
+		}
+		if len(seen) != total {
+			rt.Fatalf("%d items came, want %d", len(seen), total)
+		}
+	})
+}
+
+// dieAfterPublishing publishes the next chunk and does not write that down.
+func (s *stage) dieAfterPublishing(t *rapid.T, f *feeder, r *row) {
+	n := min(rapid.IntRange(1, 999).Draw(t, "most"), r.record.total-r.feed.Next)
+	if n <= 0 {
+		return
+	}
+	f.own(r)
+	forms, err := formsOf(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.publish(s.t.Context(), r, r.feed.Next, r.feed.Next+n, forms.works(r.feed.Next, n, r.feed.Next < r.rechecks)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trimAll removes everything from the queue, guards too, as happens a minute after all was acknowledged.
+func (s *stage) trimAll(t *rapid.T, feeders []*feeder, name string) {
+	floors, err := s.conn.Floors(s.t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stream := range floors {
+		floors[stream] += 2 // the guard right before the next item stays otherwise
+	}
+	if err := s.conn.Trim(s.t.Context(), floors, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range feeders {
+		f.rows[name].confirm = time.Now().Add(-time.Minute)
+	}
+}
+
+func TestWorkMessagesAreAsEncoded(t *testing.T) {
+	t.Parallel()
+	r := &row{key: batchKey{`O"index":0,RG`, "bat_1"}, record: &brief{lane: protocol.Bulk, pool: "p", total: 9, generation: 2, trace: "t", options: protocol.Options{Attempts: 3}}}
+	forms, err := formsOf(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, recheck := range []bool{false, true} {
+		for i, got := range forms.works(99, 3, recheck) {
+			work := workOf(r)
+			work.Index, work.Recheck = 99+i, recheck
+			want, err := protocol.Encode(work)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != string(want) {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	}
+}
