@@ -53,6 +53,8 @@ type apiFlags struct {
 	Org     string        `help:"The default org." default:"ORG-dev" env:"COPYFLEET_ORG"`
 	APIKey  string        `help:"An admin key of the default org. up makes one on its first start and keeps it." name:"api-key" env:"COPYFLEET_API_KEY" placeholder:"KEY"`
 	MaxWait time.Duration `help:"How long a copy call waits for its end." default:"15m" env:"COPYFLEET_MAX_WAIT"`
+
+	MaxQueued int `help:"Items that may be accepted and not have ended; a batch beyond is answered 429." default:"5000000" env:"COPYFLEET_MAX_QUEUED"`
 }
 
 // s3Flags name the object store.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/producer"
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/object"
 )
 
@@ -90,9 +92,9 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 	f.followed.Go(func() { pipeline.Follow(living) })
 	f.server, err = producer.New(producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
-		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version,
+		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version, MaxQueued: cfg.flags.MaxQueued,
 	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline,
-		Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
+		Manifests: manifests{objects}, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
 	if err != nil {
 		return exitWith(exitUsage, "%w", err)
 	}
@@ -190,6 +192,21 @@ func (p presigner) Presign(ctx context.Context, req producer.PresignRequest) (pr
 		return producer.Presigned{}, err //nolint:wrapcheck // says what it was
 	}
 	return producer.Presigned{Method: made.Method, URL: made.URL, Headers: made.Headers, Form: made.Form, ExpiresAt: made.ExpiresAt}, nil
+}
+
+// manifests lets the front read manifests without knowing the store.
+type manifests struct{ store *object.Store }
+
+// Open implements producer.Manifests.
+func (m manifests) Open(ctx context.Context, bucket, key string) (io.ReadCloser, error) {
+	found, err := m.store.Source(bucket, key).Open(ctx)
+	if failed, ok := errors.AsType[*storage.Error](err); ok && failed.Class == storage.NotFound {
+		return nil, fmt.Errorf("%w: %w", producer.ErrNoObject, err)
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	return found.Body, nil
 }
 
 // readyCheck is one thing that must work before the process takes traffic.
