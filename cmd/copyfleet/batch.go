@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -103,13 +104,18 @@ func (b *batch) UnmarshalJSON(data []byte) error {
 	}
 	b.Raw = append(json.RawMessage(nil), data...)
 	if b.ID == "" {
-		return fmt.Errorf("a batch: it has no id")
+		return errors.New("a batch: it has no id")
 	}
 	return nil
 }
 
 // MarshalJSON gives the text back as it came.
-func (b *batch) MarshalJSON() ([]byte, error) { return b.Raw, nil }
+func (b *batch) MarshalJSON() ([]byte, error) {
+	if len(b.Raw) == 0 {
+		return nil, errors.New("a batch: it was not read")
+	}
+	return b.Raw, nil
+}
 
 // progress is how far the batch came: "12 of 1,000 items".
 func (b *batch) progress() string {

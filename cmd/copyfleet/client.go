@@ -174,9 +174,9 @@ func (c *client) get(ctx context.Context, path string, query url.Values, out any
 
 // batchPath is the path of a batch and what belongs to it.
 func batchPath(id string, more ...string) string {
-	path := "/v1/batches/" + url.PathEscape(id)
-	for _, part := range more {
-		path += "/" + url.PathEscape(part)
+	parts := append([]string{"/v1/batches", id}, more...)
+	for i := range parts[1:] {
+		parts[i+1] = url.PathEscape(parts[i+1])
 	}
-	return path
+	return strings.Join(parts, "/")
 }

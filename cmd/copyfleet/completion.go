@@ -246,7 +246,11 @@ func fishCompletion(b *strings.Builder, places []place) {
 			fmt.Fprintf(b, "      case %s\n        set at $at $word\n", fishQuote(p.path))
 		}
 	}
-	b.WriteString("    end\n  end\n  test (string join ' ' -- $at) = \"$argv\"\nend\ncomplete -c copyfleet -f\n")
+	b.WriteString(`    end; end
+  test "$at" = "$argv"
+end
+complete -c copyfleet -f
+`)
 	for _, p := range places {
 		at := fishQuote("__copyfleet_at " + p.path)
 		for _, w := range p.commands {

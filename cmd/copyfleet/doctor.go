@@ -209,7 +209,8 @@ func (d *doctor) machine() {
 	case err != nil:
 		d.add("files", checkWarn, "the limit of open files is not known: "+err.Error(), "")
 	case now < fewFiles:
-		d.add("files", checkWarn, fmt.Sprintf("a process may open %d files here (%d at most)", now, most), "Raise it where the fleet runs: ulimit -n 65536, or LimitNOFILE= of systemd.")
+		d.add("files", checkWarn, fmt.Sprintf("a process may open %d files here (%d at most)", now, most),
+			"Raise it where the fleet runs: ulimit -n 65536, or LimitNOFILE= of systemd.")
 	default:
 		d.add("files", checkOK, fmt.Sprintf("a process may open %d files here", now), "")
 	}
@@ -230,7 +231,7 @@ func (d *doctor) disk() error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s free for %s", size(int64(min(free, 1<<62))), dir) //nolint:gosec // bounded
+	text := fmt.Sprintf("%s free for %s", size(int64(min(free, 1<<62))), dir)
 	switch {
 	case free < noSpace:
 		d.add("disk", checkFail, text, "Make room: below --min-free nothing is accepted.")

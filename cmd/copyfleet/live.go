@@ -82,12 +82,16 @@ func (v *liveView) redraw() {
 	defer close(v.done)
 	tick := time.NewTicker(drawEvery)
 	defer tick.Stop()
+	var drawn []string
 	for {
 		select {
 		case <-v.quit:
 			return
 		case now := <-tick.C:
-			_ = v.block.draw(v.lines(now)) // close tries again and tells
+			if lines := v.lines(now); !slices.Equal(lines, drawn) {
+				_ = v.block.draw(lines) // close tries again and tells
+				drawn = lines
+			}
 		}
 	}
 }

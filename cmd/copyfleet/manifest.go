@@ -191,7 +191,10 @@ func newUpload(m *manifest, options *batchOptions, defaults map[string]string) (
 	if err := options.members(members); err != nil {
 		return nil, err
 	}
-	return u, u.splice(members)
+	if err := u.splice(members); err != nil {
+		return nil, err
+	}
+	return u, nil
 }
 
 // splice puts the options at the beginning of a JSON object, and makes an object of a bare array of items. A member that stands in
@@ -222,7 +225,8 @@ func (u *upload) splice(members map[string]any) error {
 		if len(members) > 0 {
 			options = append(options, ',')
 		}
-		u.prefix, u.suffix = append(options, `"items":`...), []byte("}")
+		options = append(options, `"items":`...)
+		u.prefix, u.suffix = options, []byte("}")
 	default:
 		u.skip = 0
 	}

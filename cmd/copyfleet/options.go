@@ -24,7 +24,7 @@ type batchOptions struct {
 }
 
 // webhookSecretVariable names the secret that signs the notice of a batch's end.
-const webhookSecretVariable = "COPYFLEET_WEBHOOK_SECRET"
+const webhookSecretVariable = "COPYFLEET_WEBHOOK_SECRET" //nolint:gosec // a name, not a secret
 
 const maxSecret = 4 << 10
 
@@ -54,6 +54,10 @@ func (o *batchOptions) check() error {
 	case o.WebhookSecretFile != "" && o.Webhook == "":
 		return errors.New("--webhook-secret-file needs --webhook")
 	}
+	return o.checkMaxFailed()
+}
+
+func (o *batchOptions) checkMaxFailed() error {
 	if o.MaxFailed == "" {
 		return nil
 	}

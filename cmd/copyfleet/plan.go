@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // plan is what would be done for each item of a manifest.
@@ -20,10 +22,18 @@ type plannedItem struct {
 	Dest   plannedPlace `json:"dest"`
 	Action string       `json:"action"`
 
-	Problems []struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"problems"`
+	Problems []protocol.PlanProblem `json:"problems"`
+}
+
+// planSummary counts the items by what would be done.
+type planSummary struct {
+	Total     int   `json:"total"`
+	Copy      int   `json:"copy"`
+	Overwrite int   `json:"overwrite"`
+	Fail      int   `json:"fail"`
+	Unknown   int   `json:"unknown"`
+	Bytes     int64 `json:"bytes"`
+	NoSize    int   `json:"unknown_sizes"`
 }
 
 // plannedPlace is one side of a planned item. What else the API tells of it is shown with --json.
@@ -32,26 +42,48 @@ type plannedPlace struct {
 	Size     *int64 `json:"size"`
 }
 
-const actionFail = "fail"
-
 // print tells the plan. An item that would fail makes the exit code that a batch with a failed item has.
 func (p *plan) print(env *environment) error {
-	t := &table{header: []string{"ITEM", "ID", "ACTION", "SIZE", "FROM", "TO", "PROBLEMS"}, right: map[int]bool{0: true, 3: true}}
-	t.paint = terminalOf(env.stdout).statePaint(2)
-	failing := 0
+	var sum planSummary
+	if err := json.Unmarshal(p.Summary, &sum); err != nil {
+		return notPromised(err)
+	}
+	err := p.json(env)
+	if !env.json {
+		err = p.text(env, &sum)
+	}
+	switch {
+	case err != nil:
+		return err
+	case sum.Fail > 0:
+		return exitWith(exitFailed, "%s of %s items would fail", number(sum.Fail), number(sum.Total))
+	case sum.Unknown > 0:
+		return exitWith(exitTemporary, "there was no time to look at %s of %s items", number(sum.Unknown), number(sum.Total))
+	}
+	return nil
+}
+
+func (p *plan) json(env *environment) error {
+	if !env.json {
+		return nil
+	}
+	for _, raw := range append(p.Items, p.Summary) {
+		if err := printJSON(env, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) text(env *environment, sum *planSummary) error {
+	t := &table{
+		header: []string{"ITEM", "ID", "ACTION", "SIZE", "FROM", "TO", "PROBLEMS"},
+		right:  map[int]bool{0: true, 3: true}, paint: terminalOf(env.stdout).statePaint(2),
+	}
 	for _, raw := range p.Items {
 		var it plannedItem
 		if err := json.Unmarshal(raw, &it); err != nil {
 			return notPromised(err)
-		}
-		if it.Action == actionFail {
-			failing++
-		}
-		if env.json {
-			if err := printJSON(env, raw); err != nil {
-				return err
-			}
-			continue
 		}
 		bytes := "?"
 		if it.Src.Size != nil {
@@ -59,30 +91,29 @@ func (p *plan) print(env *environment) error {
 		}
 		t.add(strconv.Itoa(it.Index), it.ID, it.Action, bytes, it.Src.Location, it.Dest.Location, it.troubles())
 	}
-	if err := p.end(env, t, failing); err != nil {
-		return err
-	}
-	if failing > 0 {
-		return exitWith(exitFailed, "%s of %s items would fail", number(failing), number(len(p.Items)))
-	}
-	return nil
-}
-
-func (p *plan) end(env *environment, t *table, failing int) error {
-	if env.json {
-		return printJSON(env, p.Summary)
-	}
 	if err := t.write(env.stdout); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s items, %s would fail; nothing was copied\n", number(len(p.Items)), number(failing))
+	text := fmt.Sprintf("%s items: %s copy, %s overwrite, %s fail", number(sum.Total), number(sum.Copy), number(sum.Overwrite), number(sum.Fail))
+	if sum.Unknown > 0 {
+		text += fmt.Sprintf(", %s unknown", number(sum.Unknown))
+	}
+	text += "; " + size(sum.Bytes)
+	if sum.NoSize > 0 {
+		text += fmt.Sprintf(" and %s items of unknown size", number(sum.NoSize))
+	}
+	_, err := fmt.Fprintln(env.stdout, text+"; nothing was copied")
 	return wrapPrint(err)
 }
 
 func (it *plannedItem) troubles() string {
 	var parts []string
 	for _, p := range it.Problems {
-		parts = append(parts, p.Code+": "+p.Message)
+		text := p.Code + ": " + p.Message
+		if p.Severity != protocol.PlanError {
+			text = string(p.Severity) + " " + text
+		}
+		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")
 }

@@ -59,7 +59,7 @@ func (c *presignCmd) Run(ctx context.Context, env *environment) error {
 		return notPromised(err)
 	}
 	l := &lines{}
-	l.line("good until " + made.Expires.Local().Format(time.RFC3339))
+	l.line("good until " + localTime(made.Expires))
 	for _, name := range slices.Sorted(maps.Keys(made.Headers)) {
 		l.line("header  " + name + ": " + made.Headers[name])
 	}

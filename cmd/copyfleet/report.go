@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // reportCmd writes what became of every item.
@@ -50,6 +52,9 @@ func (c *reportCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
+	if state := protocol.BatchState(resp.Header.Get("Copyfleet-Batch-State")); state != "" && !state.Final() {
+		_, _ = fmt.Fprintf(env.stderr, "copyfleet: batch %s is %s: the report is as of now\n", clean(c.Batch), clean(string(state))) // the report matters
+	}
 	if c.Output == "" || c.Output == "-" {
 		_, err := io.Copy(env.stdout, broken{ctx, resp.Body})
 		return wrapPrint(err)

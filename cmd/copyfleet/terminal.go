@@ -56,7 +56,7 @@ func (t terminal) paint(color, text string) string {
 	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
-// stateColor is that of a batch's or an item's state, or of a check's result.
+// stateColor is that of a batch's or an item's state, or of a check's result; a plan's "fail" is that of a check.
 func stateColor(state string) string {
 	switch strings.TrimSpace(state) {
 	case string(protocol.BatchSucceeded), checkOK:

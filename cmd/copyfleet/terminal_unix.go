@@ -10,7 +10,7 @@ import (
 
 // windowSize asks the terminal behind a file for its size; is tells whether there is one.
 func windowSize(file *os.File) (columns, rows int, is bool) {
-	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ) //nolint:gosec // a descriptor is a small number
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0, 0, false
 	}

@@ -135,13 +135,18 @@ func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	when := t.Local().Format("2006-01-02 15:04:05")
+	when := localTime(t)
 	if d := now.Sub(t); d >= 0 && d < time.Second {
 		return "just now (" + when + ")"
 	} else if d >= 0 {
 		return span(d.Truncate(time.Second)) + " ago (" + when + ")"
 	}
 	return "in " + span(t.Sub(now).Truncate(time.Second)) + " (" + when + ")"
+}
+
+// localTime writes a moment as the reader's clock shows it.
+func localTime(t time.Time) string {
+	return t.Local().Format("2006-01-02 15:04:05") //nolint:gosmopolitan // it is for the reader's eyes
 }
 
 // table prints rows in aligned columns. The cells are made harmless; the last column is not filled.

@@ -106,7 +106,8 @@ func (s *sender) line(length int64, took time.Duration) string {
 	case length > 0 && sent >= length:
 		return "sent " + size(sent) + "; waiting for the batch to be accepted"
 	case length > 0:
-		return fmt.Sprintf("sending %s %3.0f%%  %s of %s  %s", bar(float64(sent)/float64(length)), 100*float64(sent)/float64(length), size(sent), size(length), pace)
+		share := float64(sent) / float64(length)
+		return fmt.Sprintf("sending %s %3.0f%%  %s of %s  %s", bar(share), 100*share, size(sent), size(length), pace)
 	}
 	return "sending " + size(sent) + "  " + pace
 }
