@@ -60,6 +60,9 @@ func (d *destination) checkTokens() error {
 // openParent opens the directory of the destination and creates what lacks of it. Somebody in the sandbox may remove
 // it again at once; that this goes on for ever is not assumed.
 func (d *destination) openParent(name string) (directory, error) {
+	if dir, ok := d.store.openBeneath(d.place, name); ok {
+		return dir, nil
+	}
 	var last error
 	for range 3 {
 		root, err := d.openSandbox()

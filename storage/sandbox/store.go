@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -23,10 +24,12 @@ type Options struct {
 	Sync bool
 }
 
-// Store is the directory that holds the sandboxes. It is safe for concurrent use and keeps one descriptor, so a root
+// Store is the directory that holds the sandboxes. It is safe for concurrent use and keeps its descriptor, so a root
 // that is moved while it is open stays the root.
 type Store struct {
 	root    *os.Root
+	dir     *os.File        // the same directory
+	top     syscall.RawConn // and the way to its descriptor
 	sync    bool
 	dirs    dirSyncer
 	escapes error // what os.Root answers to a path that leaves it
@@ -42,16 +45,22 @@ func Open(root string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open the directory of the sandboxes: %w", err)
 	}
 	s := &Store{root: r, sync: opts.Sync}
-	if s.escapes, err = escapeError(r); err != nil {
+	if s.escapes, err = escapeError(r); err == nil {
+		s.dir, err = r.Open(".")
+	}
+	if err == nil {
+		s.top, err = s.dir.SyscallConn()
+	}
+	if err != nil {
 		_ = r.Close()
-		return nil, err
+		return nil, fmt.Errorf("open the directory of the sandboxes: %w", err)
 	}
 	return s, nil
 }
 
 // Close releases the root. Sources and destinations made before answer with code closed afterwards; bodies that
 // are open stay readable.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error { return errors.Join(s.dir.Close(), s.root.Close()) }
 
 // Source returns the file at path in a sandbox. Everything that is wrong with the arguments is told by Open.
 func (s *Store) Source(org, sandbox, path string) storage.Source {
