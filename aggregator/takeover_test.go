@@ -61,6 +61,12 @@ func (s *stage) feeder(id string, a *protocol.Acceptance) *feeder {
 	return f
 }
 
+// fataler is a test of either kind.
+type fataler interface {
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // see lets a feeder hear how far the batch is. Whoever wrote that seems to be gone.
 func (s *stage) see(f *feeder, a *protocol.Acceptance) *row {
 	s.t.Helper()
@@ -78,7 +84,7 @@ func (s *stage) see(f *feeder, a *protocol.Acceptance) *row {
 	return r
 }
 
-func (s *stage) accept(t *rapid.T, total int) *protocol.Acceptance {
+func (s *stage) accept(t fataler, total int) *protocol.Acceptance {
 	a := &protocol.Acceptance{
 		Batch: protocol.NewBatchID(), Org: "ORG", Lane: protocol.Bulk, Pool: protocol.DefaultPool, Total: total, State: protocol.AcceptComplete, Generation: 1,
 	}
@@ -102,7 +108,7 @@ func (s *stage) accept(t *rapid.T, total int) *protocol.Acceptance {
 }
 
 // take notes how often each item came, and fails on one that came again without a recheck.
-func (s *stage) take(t *rapid.T, seen map[int]int) {
+func (s *stage) take(t fataler, seen map[int]int) {
 	shard := broker.Shard{Lane: protocol.Bulk, Pool: protocol.DefaultPool, Index: protocol.ShardOf("ORG")}
 	for {
 		backlog, err := s.conn.Backlog(s.t.Context(), shard)
@@ -144,19 +150,19 @@ func TestFeedersTakeOver(t *testing.T) {
 		name := protocol.ControlKey(a.Org, a.Batch)
 		feeders := []*feeder{s.feeder("f0", a), s.feeder("f1", a), s.feeder("f2", a)}
 		seen := map[int]int{}
-		for range rapid.IntRange(0, 15).Draw(rt, "steps") {
+		for range rapid.IntRange(0, 25).Draw(rt, "steps") {
 			i := rapid.IntRange(0, 2).Draw(rt, "feeder")
 			f := feeders[i]
 			r := f.rows[name]
 			switch rapid.SampledFrom([]string{"feed", "feed", "see", "die", "trim"}).Draw(rt, "step") {
 			case "feed":
-				if _, err := f.feedSome(t.Context(), r, rapid.IntRange(1, 999).Draw(rt, "most")); err != nil {
+				if _, err := f.feedSome(t.Context(), r, rapid.SampledFrom([]int{1, 40, 999}).Draw(rt, "most")); err != nil {
 					rt.Fatal(err)
 				}
 			case "see":
 				s.see(f, a)
 			case "die":
-				s.dieAfterPublishing(rt, f, r)
+				s.dieAfterPublishing(rt, f, r, rapid.SampledFrom([]int{1, 300, 999}).Draw(rt, "published"))
 				feeders[i] = s.feeder("new", a)
 			case "trim":
 				if trims {
@@ -183,9 +189,35 @@ func TestFeedersTakeOver(t *testing.T) {
 	})
 }
 
+// TestTakeoverRechecksWhatADeadFeederMayHavePublished goes on in small steps behind one that published a large chunk whose guard is gone.
+func TestTakeoverRechecksWhatADeadFeederMayHavePublished(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	const total = 1500
+	a := s.accept(t, total)
+	name := protocol.ControlKey(a.Org, a.Batch)
+	seen := map[int]int{}
+	first := s.feeder("first", a)
+	s.dieAfterPublishing(t, first, first.rows[name], 999)
+	s.take(t, seen)
+	second := s.feeder("second", a)
+	s.trimAll(t, []*feeder{second}, name)
+	for r := second.rows[name]; r.feed.Next < total; {
+		if _, err := second.feedSome(t.Context(), r, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.take(t, seen)
+	for i := range total {
+		if want := 1 + min(1, 998/max(i, 1)); i > 0 && seen[i] != want {
+			t.Fatalf("item %d came %d times, want %d", i, seen[i], want)
+		}
+	}
+}
+
 // dieAfterPublishing publishes the next chunk and does not write that down.
-func (s *stage) dieAfterPublishing(t *rapid.T, f *feeder, r *row) {
-	n := min(rapid.IntRange(1, 999).Draw(t, "most"), r.record.total-r.feed.Next)
+func (s *stage) dieAfterPublishing(t fataler, f *feeder, r *row, n int) {
+	n = min(n, r.record.total-r.feed.Next)
 	if n <= 0 {
 		return
 	}
@@ -200,7 +232,7 @@ func (s *stage) dieAfterPublishing(t *rapid.T, f *feeder, r *row) {
 }
 
 // trimAll removes everything from the queue, guards too, as happens a minute after all was acknowledged.
-func (s *stage) trimAll(t *rapid.T, feeders []*feeder, name string) {
+func (s *stage) trimAll(t fataler, feeders []*feeder, name string) {
 	floors, err := s.conn.Floors(s.t.Context())
 	if err != nil {
 		t.Fatal(err)
