@@ -1,15 +1,23 @@
 // Package worker takes items from the queue, copies their bytes, and reports what became of them.
 //
-// An item's way through the files: intake.go fetches it for a free slot, claim.go writes down that this worker
-// holds it, settled.go looks whether it has its outcome already, attempt.go runs it in its slot, copy.go joins
-// source and destination, decide.go turns what went wrong into a verdict, report.go stores the news,
-// and only then is the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back.
+// An item's way through the files: intake.go fetches it for a free slot, settled.go looks whether it has its outcome already and
+// control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
+// manifest.go finds what it asks for, attempt.go runs it in its slot, copy.go joins source and destination, decide.go turns what
+// went wrong into a verdict, report.go stores the news, and only then is the delivery acknowledged. heartbeat.go keeps
+// what is held; drain.go hands back.
+//
+// Three goroutines pass items on, and each takes all that has gathered while it was busy, so that a write serves many: one
+// fetches, one claims and starts, one stores reports and acknowledges. A slot is occupied from the fetch of an item until its
+// destination is visible or it failed; then the item is still held, with its claim and its heartbeat, until its report is stored.
 //
 // # Guarantees
 //
 //   - Execution is at least once; the one outcome is the aggregator's business.
-//   - No item is fetched without a free slot, and no more than [Config.Slots] run at once. Memory is bounded
-//     by slots and buffers, whatever the size of files and batches.
+//   - No item is fetched without a free slot, and no more than [Config.Slots] run at once. Of those that have left their slots at
+//     most twice as many, and at most 1024, wait for their reports to be stored; beyond that slots stay occupied. Memory is
+//     bounded by slots, buffers and 32 MiB of manifest pages, whatever the size of files and batches.
+//   - A flood of bulk work leaves a quarter of the slots to the interactive lane, whose items wait for nothing: bulk items are
+//     fetched when a quarter of their slots is free, or a millisecond has passed.
 //   - An item's outcome is stored before its delivery is acknowledged.
 //   - A worker that lost an item to another does not make its destination visible, as far as a check right before
 //     the commit can tell (see lease.go). What remains is a pause of the process between that check and the
@@ -17,6 +25,19 @@
 //     the hidden file first, so that the rename fails.
 //   - A panic in an item is that item's failure. An item whose workers die is tried three times, the
 //     last of them alone, and then fails; those that ran beside it are not charged for more than two.
+//
+// # Stopped and paused batches
+//
+// What is wanted of a batch (protocol.Control) is written by others. Workers watch it, drop what they fetch of a stopped or paused
+// batch, and break off what runs: of a stopped one at once, with the outcome canceled; of a paused one after [Config.PauseGrace],
+// without an outcome and uncharged, for it is fed again when the batch goes on. The hidden file of what is broken off is removed.
+//
+// A watch may be behind. So, after a claim is stored, the control of each batch in it is read once, beside the work, and
+// nothing becomes visible before that answer is there. Who stops a batch stores the control and then reads the claims: if it does not
+// find the claim on an item, the claim was stored after the control, and its worker finds that. A claim counts for as long as
+// it is fresh: it is rewritten every third of AckWait while anything is held, and a worker that could not do so for the whole of
+// AckWait writes it and reads the control again before it commits. The claim is also rewritten as soon as an item
+// of a stopped or paused batch is not held any more.
 //
 // # Crash table
 //
@@ -26,19 +47,24 @@
 //	step                 exists                                 then
 //	fetched              delivery pending in JetStream          AckWait ends, another worker gets it; nothing is charged
 //	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged, unless
-//	                                                            the item waits to run alone
+//	                                                            the item waits to run alone; a stop waits until the claim is old
 //	bytes_moving         hidden temp file, or unfinished PUT    the next owner removes the temp; a PUT cut short is none
 //	temp_synced          hidden temp file, whole                as above
 //	bytes_complete       as above; a PUT lacks its last byte    as above
 //	lease_checked        as above                               as above
 //	renamed              the whole file, perhaps not its name   the copy is repeated: same bytes, or the source's newer ones
-//	destination_visible  the whole file or object               as above
-//	retry_planned        schedule, and the old delivery         both come; the second report of an attempt is ignored
+//	destination_visible  the whole file or object; the slot     as above, for each item that waits for its report
+//	                     is free, other items run in it
+//	retry_planned        schedule, and the old delivery         both come; the second report of an attempt is ignored. One that
+//	                                                            is due in a stopped or paused batch is dropped
 //	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
 //	                                                            its second report ignored
 //	acknowledged         nothing, or the acknowledgement        as above if it was not sent, or the server dies within 100 ms;
 //	                     was not sent                           the claim still names the item: the sweep removes it
 //	claim_released       delivery pending, no claim             (handing back) AckWait ends; nothing is charged
+//
+// Of an item of a stopped batch, the next owner only removes what the dead one left. One that the queue has purged meanwhile has
+// no next owner: a hidden file of it stays.
 //
 // A copy that is repeated after its destination became visible makes it visible once more. Who reads it sees one whole
 // file after the other; a PUT or POST target sees two requests.

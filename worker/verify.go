@@ -17,7 +17,7 @@ import (
 // meter counts and digests what is read of a source, and marks its errors. One goroutine reads; read may be looked at by others.
 type meter struct {
 	item string // its caller's id
-	from string // the source, redacted
+	from protocol.Location // the source
 	body io.Reader
 	hash hash.Hash
 	md5  hash.Hash // nil: nobody gave one to compare with
@@ -34,7 +34,7 @@ type meter struct {
 
 // newMeter returns the meter of a copy.
 func newMeter(t transfer, object *storage.Object) *meter {
-	m := &meter{item: t.id, from: t.src.Redacted(), body: object.Body, hash: sha256.New(), size: object.Size, most: -1, start: time.Now(), work: t.watched}
+	m := &meter{item: t.id, from: t.src, body: object.Body, hash: sha256.New(), size: object.Size, most: -1, start: time.Now(), work: t.watched}
 	if t.expect.Size != nil {
 		m.most = *t.expect.Size
 	}
@@ -57,7 +57,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	m.watch()
 	if m.most >= 0 && read > m.most { // a source of unknown length might go on for ever
-		return n, &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from,
+		return n, &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from.Redacted(),
 			"it has more than the %d bytes that were expected", m.most)}
 	}
 	if err == io.EOF { // not errors.Is: an error that wraps io.EOF is a broken connection
