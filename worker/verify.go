@@ -16,7 +16,7 @@ import (
 
 // meter counts and digests what is read of a source, and marks its errors. One goroutine reads; read may be looked at by others.
 type meter struct {
-	item string // its caller's id
+	item string            // its caller's id
 	from protocol.Location // the source
 	body io.Reader
 	hash hash.Hash
