@@ -21,7 +21,8 @@ const (
 	planLimit    = time.Minute
 	planAtOnce   = 16                     // questions under way
 	planMessage  = 512 << 10              // bytes of a question
-	planAgain    = 250 * time.Millisecond // until a worker that has too much to answer is asked again
+	planAgain    = 250 * time.Millisecond // until workers that are not there, or have too much to answer, are asked again
+	planWorkers  = 3 * time.Second        // how long it is waited for a worker: one that has just begun may not listen yet
 )
 
 var (
@@ -185,6 +186,7 @@ func (p *Pipeline) planPart(ctx context.Context, org protocol.OrgID, pool string
 
 // askPlan asks until a worker has time, or the plan has none left.
 func (p *Pipeline) askPlan(ctx context.Context, pool string, q *protocol.PlanQuestion) (protocol.PlanAnswer, error) {
+	began := time.Now()
 	for {
 		var answer protocol.PlanAnswer
 		if deadline, ok := ctx.Deadline(); ok {
@@ -195,21 +197,24 @@ func (p *Pipeline) askPlan(ctx context.Context, pool string, q *protocol.PlanQue
 			return answer, fmt.Errorf("plan: %w", err)
 		}
 		data, err := p.conn.AskPlan(ctx, pool, question)
-		if err != nil {
+		nobody := errors.Is(err, broker.ErrNobody)
+		if err != nil && (!nobody || time.Since(began) > planWorkers) {
 			return answer, fmt.Errorf("plan: %w", err)
 		}
-		if err := json.Unmarshal(data, &answer); err != nil {
-			return answer, fmt.Errorf("plan: read the answer: %w", err)
-		}
-		if answer.Failure == nil || answer.Failure.Class != protocol.Throttled {
-			return answer, nil
+		if !nobody {
+			if err := json.Unmarshal(data, &answer); err != nil {
+				return answer, fmt.Errorf("plan: read the answer: %w", err)
+			}
+			if answer.Failure == nil || answer.Failure.Class != protocol.Throttled {
+				return answer, nil
+			}
 		}
 		pause := time.NewTimer(planAgain)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return answer, nil
+			return answer, fmt.Errorf("plan: %w", context.Cause(ctx))
 		}
 	}
 }
