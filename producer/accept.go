@@ -117,10 +117,7 @@ func (p *Pipeline) acceptItems(ctx context.Context, o order, next func() (protoc
 	for len(items) <= protocol.PageSize {
 		item, err := next()
 		if errIsEOF(err) {
-			// All is here: from now on it does not matter whether the caller still listens.
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptTimeout)
-			defer cancel()
-			return p.acceptPage(ending, &o, items)
+			return p.acceptPage(ctx, &o, items)
 		}
 		if err != nil {
 			return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
@@ -136,6 +133,9 @@ func (p *Pipeline) acceptPage(ctx context.Context, o *order, items []protocol.Ma
 	if len(items) == 0 {
 		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", errNoItems)
 	}
+	// All is here: from now on it does not matter whether the caller still listens.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptTimeout)
+	defer cancel()
 	if err := o.close(); err != nil {
 		return protocol.Acceptance{}, fmt.Errorf("accept a batch: %w", err)
 	}

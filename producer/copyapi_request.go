@@ -99,7 +99,7 @@ func (s *Server) sandboxMayBe(org protocol.OrgID, id protocol.SandboxID) *Proble
 	}
 	message := "There is no such sandbox; register it with PUT /v1/sandboxes/{id}."
 	if !protocol.ValidID(string(id)) {
-		message = "There can be no such sandbox: an id has 1 to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit."
+		message = noSuchSandbox
 	}
 	p := newProblem(CodeSandboxNotFound, message)
 	return &p

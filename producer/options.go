@@ -24,7 +24,7 @@ const (
 )
 
 // secretHeader carries the secret of a webhook where the options are in the query, which ends up in logs.
-const secretHeader = "Copyfleet-Webhook-Secret"
+const secretHeader = "Copyfleet-Webhook-Secret" //nolint:gosec // the name of a header
 
 // optionMembers are the options of a batch; defaultMembers those that stand in for what items leave out.
 var (
@@ -126,7 +126,7 @@ func parseDefaults(v value, p *problems) defaults {
 	var d defaults
 	if name, ok := optionalString(v, "", "sandbox", p); ok && name != "" {
 		if d.sandbox = protocol.SandboxID(name); !protocol.ValidID(name) {
-			p.add("/sandbox", faultNoSandbox, "There can be no such sandbox: an id has 1 to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit.")
+			p.add("/sandbox", faultNoSandbox, noSuchSandbox)
 		}
 	}
 	if dir, ok := optionalString(v, "", "path", p); ok {
@@ -177,36 +177,29 @@ func queryOptions(query url.Values, h http.Header) (queried, *Problem) {
 	var (
 		out  queried
 		p    problems
-		hook = map[string]string{"secret": h.Get(secretHeader)}
+		list []member
 	)
-	var list []member
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		text := query.Get(name)
 		if len(query[name]) > 1 {
 			p.add(pointer("", name), faultTooMany, "This query parameter is given more than once.")
 		}
-		switch {
-		case name == "plan":
+		switch text := query.Get(name); name {
+		case "plan":
 			if out.plan = text == "true"; !out.plan && text != "false" {
 				p.add("/plan", faultChoice, "plan is true or false.")
 			}
-		case name == "webhook_url":
-			hook["url"] = text
-		case name == "webhook_secret":
+		case "webhook_url":
+		case "webhook_secret":
 			p.add("/webhook_secret", faultSecretInQuery, "A secret must not stand in a URL; send it in the header "+secretHeader+".")
-		case name == "label" || slices.Contains(defaultMembers, name):
-			list = append(list, member{name, textValue(text)})
-		case name != "webhook" && slices.Contains(optionMembers, name):
-			list = append(list, member{name, numberValue(text)})
 		default:
-			p.add(pointer("", name), faultUnknown, "There is no such query parameter; known are plan, webhook_url, "+
-				strings.Join(append(slices.Clone(optionMembers[:len(optionMembers)-1]), defaultMembers...), ", ")+".")
+			list = append(list, member{name, queryOption(name, text, &p)})
 		}
 	}
+	hook, secret := query.Get("webhook_url"), h.Get(secretHeader)
 	switch {
-	case hook["url"] != "":
-		list = append(list, member{"webhook", objectValue(member{"url", textValue(hook["url"])}, member{"secret", textValue(hook["secret"])})})
-	case hook["secret"] != "":
+	case hook != "":
+		list = append(list, member{"webhook", objectValue(member{"url", textValue(hook)}, member{"secret", textValue(secret)})})
+	case secret != "":
 		p.add("/webhook_url", faultMissing, "The header "+secretHeader+" belongs to a webhook_url, which is not given.")
 	}
 	if p.total > 0 {
@@ -214,6 +207,19 @@ func queryOptions(query url.Values, h http.Header) (queried, *Problem) {
 	}
 	query.Del("plan")
 	out.value = objectValue(list...)
-	out.canonical = query.Encode() + "\x00" + hook["secret"]
+	out.canonical = query.Encode() + "\x00" + secret
 	return out, nil
+}
+
+// queryOption is an option of a query as it would stand in a document.
+func queryOption(name, text string, p *problems) value {
+	switch {
+	case name == "label" || slices.Contains(defaultMembers, name):
+		return textValue(text)
+	case name != "webhook" && slices.Contains(optionMembers, name):
+		return numberValue(text)
+	}
+	known := slices.Concat([]string{"plan", "webhook_url"}, optionMembers[:len(optionMembers)-1], defaultMembers)
+	p.add(pointer("", name), faultUnknown, "There is no such query parameter; known are "+strings.Join(known, ", ")+".")
+	return value{}
 }

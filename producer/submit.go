@@ -57,6 +57,20 @@ func (s *Server) writeBatch(w http.ResponseWriter, r *http.Request, record *prot
 	writeJSON(w, http.StatusAccepted, view)
 }
 
+// intake reads and validates the items of a batch, one by one.
+type intake struct {
+	server  *Server
+	source  *upload
+	rows    rows
+	check   *itemCheck
+	options options
+	plan    bool
+	ended   bool
+	known   [32]byte // what the digest is made of beside the body
+	budget  *share
+	limit   int // items
+}
+
 // order is the order for what an intake reads.
 func (in *intake) order(key, trace string) order {
 	o := order{org: in.check.org, batch: protocol.NewBatchID(), trace: trace, prepare: in.check.makeSandboxes}
@@ -91,20 +105,6 @@ func asProblem(err error) (*Problem, bool) {
 		return e.problem, true
 	}
 	return nil, false
-}
-
-// intake reads and validates the items of a batch, one by one.
-type intake struct {
-	server  *Server
-	source  *upload
-	rows    rows
-	check   *itemCheck
-	options options
-	plan    bool
-	ended   bool
-	known   [32]byte // what the digest is made of beside the body
-	budget  *share
-	limit   int // items
 }
 
 // rows reads one format.

@@ -26,7 +26,7 @@ func (s *idSet) add(id string) (known, room bool) {
 }
 
 func (s *idSet) put(hash uint64) bool {
-	mask := uint64(len(s.table) - 1)
+	mask := uint64(len(s.table) - 1) //nolint:gosec // a table is never empty here
 	for at := hash & mask; ; at = (at + 1) & mask {
 		switch s.table[at] {
 		case hash:

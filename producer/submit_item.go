@@ -90,16 +90,13 @@ func (c *itemCheck) place(item *protocol.ManifestItem, at string) {
 		c.problems.add(at+"/dest", faultSame, "Source and destination are the same.")
 	}
 	for i, loc := range [2]*protocol.Location{&item.Src, &item.Dest} {
-		switch loc.Type {
-		case protocol.SandboxFile:
-			if loc.Sandbox != c.last[i] {
-				c.sandbox(loc.Sandbox, at+[2]string{"/src", "/dest"}[i])
-				c.last[i] = loc.Sandbox
-			}
-		case protocol.Object:
-			if !c.grants.cover(loc.Bucket, loc.Key) {
-				c.problems.add(at+[2]string{"/src", "/dest"}[i], faultNotGranted, "The org has no grant for this bucket and key.")
-			}
+		end := [2]string{"/src", "/dest"}[i]
+		if loc.Type == protocol.SandboxFile && loc.Sandbox != c.last[i] {
+			c.sandbox(loc.Sandbox, at+end)
+			c.last[i] = loc.Sandbox
+		}
+		if loc.Type == protocol.Object && !c.grants.cover(loc.Bucket, loc.Key) {
+			c.problems.add(at+end, faultNotGranted, "The org has no grant for this bucket and key.")
 		}
 	}
 	if item.ID == "" {

@@ -39,6 +39,8 @@ type home struct {
 	named   bool               // a location may name its sandbox
 }
 
+const noSuchSandbox = "There can be no such sandbox: an id has 1 to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit."
+
 // anyLocationMember lists the members of all types: as null they are absent, wherever they stand, because
 // some encoders write every member of a union.
 var anyLocationMember = []string{"path", "url", "headers", "form", "fileField", "bucket", "key"}
@@ -92,7 +94,7 @@ func (h home) of(v value, at string, p *problems) protocol.SandboxID {
 	case name == "":
 		return h.sandbox
 	case !protocol.ValidID(name):
-		p.add(pointer(at, "sandbox"), faultNoSandbox, "There can be no such sandbox: an id has 1 to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit.")
+		p.add(pointer(at, "sandbox"), faultNoSandbox, noSuchSandbox)
 	default:
 		return protocol.SandboxID(name)
 	}
