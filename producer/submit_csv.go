@@ -100,7 +100,7 @@ func (r *csvIntake) header(c *itemCheck) (bool, error) {
 		r.columns = append(r.columns, column)
 	}
 	if len(unknown) > 0 || len(names) > maxColumns {
-		c.problems.add(r.lines.at(), faultColumns, 
+		c.problems.add(r.lines.at(), faultColumns,
 			"The first row is neither url,path nor does it name columns that are known: "+strings.Join(intakeColumns, ", ")+".")
 		return true, errStuck
 	}
