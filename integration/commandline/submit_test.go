@@ -39,7 +39,9 @@ func TestFormats(t *testing.T) {
 		"m.json": func(ndjson string) string {
 			return "{\n\"items\": [" + strings.ReplaceAll(strings.TrimSpace(ndjson), "\n", ",\n") + "]}"
 		},
-		"array.json": func(ndjson string) string { return " [" + strings.ReplaceAll(strings.TrimSpace(ndjson), "\n", ",\n") + "]" },
+		"array.json": func(ndjson string) string {
+			return " [" + strings.ReplaceAll(strings.TrimSpace(ndjson), "\n", ",\n") + "]"
+		},
 	} {
 		for _, way := range []string{"name", "head", "pipe"} {
 			t.Run(name+" by "+way, func(t *testing.T) {
