@@ -33,7 +33,7 @@ func (w *Worker) run(work context.Context, j *job) {
 // inSlot is what an item does in its slot. told says that it came to something of which the reporter is to tell, and that there is room
 // for it there; else it is not held any more.
 func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
-	defer w.slots.give(j.bulk())
+	defer w.leaveSlot(j)
 	if !w.open(work, j) {
 		return res, false
 	}

@@ -123,6 +123,9 @@ func (w *Worker) admit(ctx context.Context, j *job, paused map[batchName]bool) b
 	case unwanted:
 		w.claims.drop(j.held)
 		w.ack(j)
+	case !w.notices.admit(&j.work):
+		w.claims.drop(j.held)
+		w.giveBack(j, noticeCrowd)
 	default:
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -31,6 +32,49 @@ const (
 	noticeExcerpt = 128             // bytes of a refusal that are kept
 	noticeSecret  = 6               // from so many bytes on a value in a URL may be a credential
 )
+
+// notices bounds how many notices run at once: receivers that hang must not take the slots of those who wait for an answer.
+type notices struct {
+	mu   sync.Mutex
+	free int
+}
+
+const (
+	noticeShare = 8               // of the slots, one in so many, and at least one
+	noticeCrowd = 2 * time.Second // until a notice for which there was no room is looked at again, here or elsewhere
+)
+
+func newNotices(slots int) *notices { return &notices{free: max(1, slots/noticeShare)} }
+
+// admit takes room for a notice and reports whether there was any. What is no notice needs none.
+func (n *notices) admit(work *protocol.Work) bool {
+	if work.Kind != protocol.KindWebhook {
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.free == 0 {
+		return false
+	}
+	n.free--
+	return true
+}
+
+// leave gives the room back that admit took.
+func (n *notices) leave(work *protocol.Work) {
+	if work.Kind != protocol.KindWebhook {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.free++
+}
+
+// leaveSlot gives back the slot of an admitted item, and what else was taken with it.
+func (w *Worker) leaveSlot(j *job) {
+	w.notices.leave(&j.work)
+	w.slots.give(j.bulk())
+}
 
 // notifier posts a small body; package storage/http has one.
 type notifier interface {

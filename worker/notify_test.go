@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,5 +368,62 @@ func TestExcerpt(t *testing.T) {
 		if got := excerpt(target, []byte(row.in)); got != row.want {
 			t.Errorf("%q: %q, want %q", row.in, got, row.want)
 		}
+	}
+}
+
+// TestHangingReceiversTakeFewSlots: while notices hang, a copy of the same lane has its slot at once.
+func TestHangingReceiversTakeFewSlots(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	release, began := make(chan struct{}), make(chan struct{}, 100)
+	var under, most atomic.Int32
+	url := f.serve(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		n := under.Add(1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		began <- struct{}{}
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		under.Add(-1)
+	})
+	source := f.serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("content")) })
+	const hanging = 5
+	for range hanging {
+		record := f.ended(url)
+		f.publish(&record)
+	}
+	reports := f.reports()
+	f.work() // with four slots
+	<-began
+	shard, batch := protocol.ShardOf("ORG"), protocol.NewBatchID()
+	work := protocol.Work{
+		Version: protocol.WorkVersion, Org: "ORG", Batch: batch, Total: 1, Chunks: 1, Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
+	}
+	var err error
+	if work.Sealed, err = f.sealer.SealItem(work.Ref(), &protocol.ManifestItem{Src: httpGet(source), Dest: inSandbox("/f")}); err != nil {
+		t.Fatal(err)
+	}
+	message, err := protocol.Encode(work)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := protocol.WorkSubject(protocol.Interactive, protocol.DefaultPool, shard, "ORG", batch)
+	if _, err := f.conn.PublishChunk(t.Context(), subject, subject, [][]byte{message}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.next(reports); got.Index != 0 || got.State != protocol.ItemSucceeded {
+		t.Errorf("the first report is %+v", got)
+	}
+	close(release)
+	for range hanging {
+		if got := f.next(reports); got.Index != protocol.WebhookIndex {
+			t.Errorf("report %+v", got)
+		}
+	}
+	if most.Load() != 1 {
+		t.Errorf("%d notices at once, with four slots", most.Load())
 	}
 }

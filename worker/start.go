@@ -105,6 +105,6 @@ func (w *Worker) returnUnstarted(jobs []*job) {
 		}
 		w.claims.drop(j.held)
 		w.giveBack(j, fetchRetry)
-		w.slots.give(j.bulk())
+		w.leaveSlot(j)
 	}
 }

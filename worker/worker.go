@@ -29,6 +29,7 @@ type Worker struct {
 	copier    *copier
 	sealer    *protocol.Sealer
 	slots     *slots
+	notices   *notices
 	alone     chan struct{} // holds one token: items under suspicion run one at a time
 }
 
@@ -74,6 +75,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn)},
 		sealer:    sealer,
 		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
+		notices:   newNotices(cfg.Slots),
 		alone:     make(chan struct{}, 1),
 	}
 	return w, nil
