@@ -117,7 +117,10 @@ func (c *copier) move(ctx context.Context, t transfer, object *storage.Object) (
 		if err != nil {
 			return copied{read: meter.read.Load()}, &sourceError{err}
 		}
-		defer func() { _ = spooled.Close() }() // an unlinked file; its space returns with the handle
+		defer func() { _ = spooled.Close() }()    // an unlinked file; its space returns with the handle
+		if err := meter.complete(t); err != nil { // it will be asked again, but all would have been sent by then
+			return copied{read: meter.read.Load()}, err
+		}
 		content.Body, content.Size = spooled, spooled.Size()
 	}
 	stored, err := destination.Put(ctx, content)

@@ -4,7 +4,10 @@
 // control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
 // manifest.go finds what it asks for, attempt.go runs it in its slot, copy.go joins source and destination, decide.go turns what
 // went wrong into a verdict, report.go stores the news, and only then is the delivery acknowledged. heartbeat.go keeps
-// what is held; drain.go hands back.
+// what is held; drain.go hands back. verify.go holds what is read to what the caller expects.
+//
+// Beside copying, a worker tells of the end of a batch (notify.go), which comes through the queue like an item; it tells how far items
+// are that take long (progress.go); and it answers what would become of items (plan.go), over core NATS and beside its slots.
 //
 // Three goroutines pass items on, and each takes all that has gathered while it was busy, so that a write serves many: one
 // fetches, one claims and starts, one stores reports and acknowledges. A slot is occupied from the fetch of an item until its
@@ -55,6 +58,7 @@
 //	renamed              the whole file, perhaps not its name   the copy is repeated: same bytes, or the source's newer ones
 //	destination_visible  the whole file or object; the slot     as above, for each item that waits for its report
 //	                     is free, other items run in it
+//	notice_sent          the receiver has the notice            the next owner sends it again, under the same Copyfleet-Delivery
 //	retry_planned        schedule, and the old delivery         both come; the second report of an attempt is ignored. One that
 //	                                                            is due in a stopped or paused batch is dropped
 //	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and

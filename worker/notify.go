@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -114,6 +115,9 @@ func (w *Worker) notify(ctx context.Context, j *job) (copied, error) {
 	answer, err := n.Notify(ctx, target.URL, headers, body)
 	if err != nil {
 		err = &placedError{host: hostOf(protocol.Location{Type: protocol.HTTPPut, URL: target.URL}), err: refused(target, answer, err)}
+	}
+	if err == nil {
+		failpoint.Hit(failpoint.NoticeSent)
 	}
 	return copied{status: answer.Status}, err
 }

@@ -24,6 +24,7 @@ const (
 var elsewhere = map[failpoint.Point]string{
 	failpoint.ClaimReleased: "TestKilledWhileHandingBack",
 	failpoint.Trimmed:       "TestKilledAfterTrim",
+	failpoint.NoticeSent:    "TestKilledAfterTheNotice",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

@@ -5,6 +5,7 @@ type Point string
 
 // The steps of the API front (producer/doc.go), in their order.
 const (
+	RerunRecorded      Point = "rerun_recorded"       // what is to run again is taken from its batches, the new one is not begun
 	AcceptRecorded     Point = "accept_recorded"      // the accept record is stored, no item is
 	AtomicStaged       Point = "atomic_staged"        // an atomic batch is with NATS but for its last message; commits of several receipts pass here too
 	ChunkPublished     Point = "chunk_published"      // a chunk is in the queue
@@ -24,6 +25,7 @@ const (
 	LeaseChecked       Point = "lease_checked"       // as above, and the item is still ours
 	Renamed            Point = "renamed"             // the file of a sandbox is visible, its name not yet durable
 	DestinationVisible Point = "destination_visible" // the copy is made
+	NoticeSent         Point = "notice_sent"         // a receiver has taken the notice of a batch's end, nobody wrote it down
 	RetryPlanned       Point = "retry_planned"       // the next attempt is scheduled, this one not reported
 	ReportStored       Point = "report_stored"       // the outcome is in the report stream
 	Acknowledged       Point = "acknowledged"        // the delivery was answered, perhaps not yet sent
@@ -55,9 +57,9 @@ const (
 
 // Points lists all points, in the order of a copy.
 var Points = []Point{
-	AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
+	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
-	RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
+	NoticeSent, RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, BundlesDone, Trimmed,
 	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, BatchEmptied, BatchRemoved,
 }

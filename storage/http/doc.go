@@ -2,6 +2,9 @@
 // RFC 9112, RFC 7578). It speaks HTTP/1.1 over its own transport, which uses no proxy, follows no redirect
 // by itself, decompresses nothing and asks an address guard about each address before it is connected to.
 //
+// Beside moving bytes it can look without moving any (stat.go): a source is asked with HEAD or for its first byte, a receiver of
+// uploads is not asked at all. And it posts notices (notify.go): small, once, within ten seconds, without redirects.
+//
 // Guaranteed:
 //
 //   - A body is handed on as it was sent. One that ends before its Content-Length or its last chunk is an
@@ -13,7 +16,7 @@
 //   - Every wait has a limit, and the error names it. A limit on idleness is one on progress: a slow peer
 //     passes, a silent one does not.
 //   - No error shows the query or the userinfo of a URL, a header's value, a form's value or a byte of what
-//     the peer sent.
+//     the peer sent. The first KiB of the answer to a notice that was refused is returned apart from the error.
 //
 // Not guaranteed:
 //
@@ -23,6 +26,6 @@
 //     nothing tells. Object.Size is then [storage.UnknownSize].
 //   - That an upload whose answer was lost did not happen. It is reported as a failure.
 //
-// Errors have the codes source_… (GET) and dest_… (PUT, POST), except where the side does not matter:
+// Errors have the codes source_… (GET), dest_… (PUT, POST) and webhook_… (notices), except where the side does not matter:
 // forbidden_address, http_unexpected_status, http_redirect.
 package httpstore
