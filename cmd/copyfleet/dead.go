@@ -32,28 +32,27 @@ func (c *deadListCmd) Validate() error { return notNegative("--limit", c.Limit) 
 
 // deadLetter is a failed item as the API shows it.
 type deadLetter struct {
-	item
+	ID         string    `json:"id"`
+	State      string    `json:"state"`
+	Batch      string    `json:"batch"`
+	Label      string    `json:"label"`
+	Index      int       `json:"index"`
+	ItemID     string    `json:"item_id"`
+	Src        string    `json:"src"`
+	Dest       string    `json:"dest"`
+	Class      string    `json:"class"`
+	Code       string    `json:"code"`
+	Host       string    `json:"host"`
+	Message    string    `json:"message"`
+	Status     int       `json:"http_status"`
+	Attempts   int       `json:"attempts"`
+	FailedAt   time.Time `json:"failed_at"`
+	RerunBatch string    `json:"rerun_batch"`
 
-	Letter  string    `json:"-"`
-	Batch   string    `json:"batch"`
-	ItemID  string    `json:"item_id"`
-	State   string    `json:"state"`
-	Receipt *item     `json:"receipt"`
-	EndedAt time.Time `json:"ended_at"`
+	Item json.RawMessage `json:"item"` // a line of a manifest, with its receipt
 }
 
-// UnmarshalJSON reads the id of the letter, which is not that of the item.
-func (d *deadLetter) UnmarshalJSON(data []byte) error {
-	type fields deadLetter
-	var id struct {
-		ID string `json:"id"`
-	}
-	if err := errors.Join(json.Unmarshal(data, (*fields)(d)), json.Unmarshal(data, &id)); err != nil {
-		return fmt.Errorf("a dead letter: %w", err)
-	}
-	d.Letter = id.ID
-	return nil
-}
+func (d *deadLetter) why() string { return fmt.Sprintf("%s/%s: %s", d.Class, d.Code, d.Message) }
 
 // Run lists, the newest batches first.
 func (c *deadListCmd) Run(ctx context.Context, env *environment) error {
@@ -68,7 +67,7 @@ func (c *deadListCmd) Run(ctx context.Context, env *environment) error {
 		}
 	}
 	now := time.Now()
-	t := &table{header: []string{"DEAD LETTER", "ITEM", "STATE", "TRIES", "FROM", "TO", "WHY"}, right: map[int]bool{3: true}}
+	t := &table{header: []string{"DEAD LETTER", "ITEM", "STATE", "TRIES", "FAILED", "FROM", "TO", "WHY"}, right: map[int]bool{3: true}}
 	next, n, err := pages(ctx, api, "/v1/dead-letters", query, c.Limit, func(raw json.RawMessage) error {
 		if env.json {
 			return printJSON(env, raw)
@@ -77,8 +76,7 @@ func (c *deadListCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(raw, &d); err != nil {
 			return notPromised(err)
 		}
-		it := d.known()
-		t.add(d.Letter, d.name(), d.State, strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(now))
+		t.add(d.ID, d.ItemID, d.State, strconv.Itoa(d.Attempts), ago(d.FailedAt, now), d.Src, d.Dest, d.why())
 		return nil
 	})
 	if err != nil {
@@ -110,28 +108,43 @@ func (c *deadShowCmd) Run(ctx context.Context, env *environment) error {
 	if env.json {
 		return printJSON(env, raw)
 	}
-	indented, err := json.MarshalIndent(raw, "", "  ")
-	if err != nil {
+	var d deadLetter
+	if err := json.Unmarshal(raw, &d); err != nil {
 		return notPromised(err)
 	}
-	// JSON holds no control characters but line ends; the others that are harmful stand in its texts.
-	for line := range strings.Lines(string(indented)) {
-		if _, err := fmt.Fprintln(env.stdout, clean(strings.TrimSuffix(line, "\n"))); err != nil {
-			return wrapPrint(err)
-		}
-	}
-	return nil
+	return d.write(env, time.Now())
+}
+
+// write tells a dead letter to a person.
+func (d *deadLetter) write(env *environment, now time.Time) error {
+	l := &lines{}
+	l.field("letter", d.ID)
+	l.field("state", d.State)
+	l.field("batch", d.Batch)
+	l.field("label", d.Label)
+	l.field("item", strings.TrimSpace(strconv.Itoa(d.Index)+" "+d.ItemID))
+	l.field("from", d.Src)
+	l.field("to", d.Dest)
+	l.field("why", d.why())
+	l.field("host", d.Host)
+	l.field("failed", ago(d.FailedAt, now))
+	l.field("rerun in", d.RerunBatch)
+	l.line("a line of a manifest that runs it again, with its receipt:")
+	l.line(string(d.Item))
+	return l.write(env.stdout)
 }
 
 type deadRedriveCmd struct {
 	clientFlags
 	filterFlags
+	batchOptions
 	ID             []string          `arg:"" optional:"" help:"Dead letters; without any, all that the filters choose."`
 	Batch          string            `help:"Only items of this batch." placeholder:"BATCH"`
 	All            bool              `help:"All dead letters there are, where neither a filter nor a dead letter is given."`
 	Yes            bool              `help:"Do it. Without this, only what would be run is told." short:"y"`
-	Rate           float64           `help:"Items started a second, at most." placeholder:"N"`
 	Header         map[string]string `help:"Header to send with every HTTP request, instead of one of that name: NAME=VALUE, may be repeated; an empty value removes it." placeholder:"NAME=VALUE" mapsep:"none"`
+	SrcHeader      map[string]string `help:"The same, with requests to the source only." name:"src-header" placeholder:"NAME=VALUE" mapsep:"none"`
+	DestHeader     map[string]string `help:"The same, with requests to the destination only." name:"dest-header" placeholder:"NAME=VALUE" mapsep:"none"`
 	DestSandbox    string            `help:"Sandbox to copy into instead." name:"dest-sandbox" placeholder:"ID"`
 	DestPath       string            `help:"Directory that is put in front of the path in the sandbox." name:"dest-path" placeholder:"DIR"`
 	DestBucket     string            `help:"Bucket to copy into instead." name:"dest-bucket" placeholder:"BUCKET"`
@@ -146,15 +159,12 @@ func (c *deadRedriveCmd) Validate() error {
 	if filter := c.filter(); len(filter) == 0 && !c.All {
 		return errors.New("say which: dead letters, a filter, or --all")
 	}
-	if c.Rate < 0 {
-		return fmt.Errorf("--rate %g: must be more than 0", c.Rate)
-	}
-	return nil
+	return c.batchOptions.check()
 }
 
 func (c *deadRedriveCmd) filter() map[string]any {
 	filter := map[string]any{}
-	c.each(func(name, value string) { filter[name] = value })
+	c.filterFlags.each(func(name, value string) { filter[name] = value })
 	if c.Batch != "" {
 		filter["batch"] = c.Batch
 	}
@@ -164,25 +174,29 @@ func (c *deadRedriveCmd) filter() map[string]any {
 	return filter
 }
 
-// body is the request without "preview".
-func (c *deadRedriveCmd) body() map[string]any {
-	body := map[string]any{}
-	if filter := c.filter(); len(filter) > 0 {
-		body["filter"] = filter
+// body is the request without "preview". An empty filter means all dead letters.
+func (c *deadRedriveCmd) body() (map[string]any, error) {
+	body := map[string]any{"filter": c.filter()}
+	if patch := c.patch(); len(patch) > 0 {
+		body["patch"] = patch
 	}
-	if c.Rate > 0 {
-		body["rate"] = c.Rate
-	}
+	return body, c.members(body)
+}
+
+// patch is what is to be otherwise than before.
+func (c *deadRedriveCmd) patch() map[string]any {
 	patch := map[string]any{}
-	if len(c.Header) > 0 {
+	for member, given := range map[string]map[string]string{"headers": c.Header, "src_headers": c.SrcHeader, "dest_headers": c.DestHeader} {
 		headers := map[string]any{}
-		for name, value := range c.Header {
+		for name, value := range given {
 			headers[name] = value
 			if value == "" {
 				headers[name] = nil
 			}
 		}
-		patch["headers"] = headers
+		if len(headers) > 0 {
+			patch[member] = headers
+		}
 	}
 	dest := map[string]string{}
 	for name, value := range map[string]string{"sandbox": c.DestSandbox, "path_prefix": c.DestPath, "bucket": c.DestBucket, "prefix": c.DestPrefix} {
@@ -193,10 +207,7 @@ func (c *deadRedriveCmd) body() map[string]any {
 	if len(dest) > 0 {
 		patch["dest"] = dest
 	}
-	if len(patch) > 0 {
-		body["patch"] = patch
-	}
-	return body
+	return patch
 }
 
 // Run tells what would be run, or runs it.
@@ -205,20 +216,33 @@ func (c *deadRedriveCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
 	if !c.Yes {
-		return c.preview(ctx, env, api)
+		return c.preview(ctx, env, api, body)
 	}
 	var answer struct {
 		Batch batch `json:"batch"`
+		Items int   `json:"items"`
+		More  bool  `json:"more"`
 	}
-	if err := rerun(ctx, env, api, "/v1/dead-letters/redrive", c.IdempotencyKey, c.body(), &answer); err != nil {
+	if err := rerun(ctx, env, api, "/v1/dead-letters/redrive", c.IdempotencyKey, body, &answer); err != nil {
 		return err
+	}
+	if answer.More {
+		_, _ = fmt.Fprintln(env.stderr, "copyfleet: there are more of them than one batch takes; run the command again for the rest") // nobody to tell
+	}
+	if !env.json && !c.Detach {
+		if _, err := fmt.Fprintf(env.stdout, "%s dead letters run again as %s\n", number(answer.Items), clean(answer.Batch.ID)); err != nil {
+			return wrapPrint(err)
+		}
 	}
 	return await(ctx, env, api, &answer.Batch, c.Detach, c.ThroughPauses)
 }
 
-func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *client) error {
-	body := c.body()
+func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *client, body map[string]any) error {
 	body["preview"] = true
 	var raw json.RawMessage
 	if _, err := api.call(ctx, http.MethodPost, "/v1/dead-letters/redrive", nil, body, &raw); err != nil {
@@ -228,8 +252,15 @@ func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *cli
 		return printJSON(env, raw)
 	}
 	var answer struct {
-		Count  int          `json:"count"`
-		Groups []errorGroup `json:"groups"`
+		Count   int  `json:"count"`
+		Batches int  `json:"batches"`
+		More    bool `json:"more"`
+		Left    int  `json:"groups_left"`
+		Groups  []struct {
+			errorGroup
+
+			Example string `json:"example"`
+		} `json:"groups"`
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return notPromised(err)
@@ -237,25 +268,15 @@ func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *cli
 	l := &lines{}
 	for i := range answer.Groups {
 		g := &answer.Groups[i]
-		l.line(fmt.Sprintf("  %s × %s/%s%s", number(g.Count), g.Class, g.Code, g.at()))
+		l.line(fmt.Sprintf("  %s × %s/%s%s: %s (%s)", number(g.Count), g.Class, g.Code, g.at(), g.Message, g.Example))
 	}
-	l.line(number(answer.Count) + " dead letters would be run again; --yes runs them")
+	if answer.Left > 0 {
+		l.line("  and " + number(answer.Left) + " of other kinds")
+	}
+	text := fmt.Sprintf("%s dead letters of %s batches would run again; --yes runs them", number(answer.Count), number(answer.Batches))
+	if answer.More {
+		text = "at least " + text
+	}
+	l.line(text)
 	return l.write(env.stdout)
-}
-
-// known is the item of a dead letter, whether its receipt stands beside its places or below.
-func (d *deadLetter) known() *item {
-	if d.Receipt == nil {
-		return &d.item
-	}
-	it := *d.Receipt
-	it.Src, it.Dest = d.Src, d.Dest
-	return &it
-}
-
-func (d *deadLetter) name() string {
-	if d.ItemID != "" {
-		return d.ItemID
-	}
-	return d.known().ID
 }

@@ -129,6 +129,12 @@ func (r *countedReader) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // an io.Reader
 }
 
+const (
+	// insistFor is how long a call is tried again that the API was too busy for, or whose connection broke off.
+	insistFor    = time.Minute
+	longestPause = 15 * time.Second
+)
+
 // insist makes a call until it has an answer that says something, or insistFor has passed. A first call that reaches nobody is not
 // tried again: there is nothing there. try also returns whether it may be tried again at all.
 func insist(ctx context.Context, env *environment, try func() (bool, error)) error {
