@@ -85,12 +85,13 @@ type terms struct {
 	label   string
 	options protocol.Options
 	rerunOf protocol.BatchID
+	fed     bool     // however few its items are
 	request [32]byte // digest of the request: its body and the options beside it
 }
 
 // direct reports whether a batch of so many items is published at once and whole. All others are fed.
 func (t *terms) direct(items int) bool {
-	return protocol.Inline(items) && t.options.Canary == 0 && t.options.Rate == 0
+	return protocol.Inline(items) && !t.fed && t.options.Canary == 0 && t.options.Rate == 0
 }
 
 // close fills in what was not known before the end of the items.

@@ -24,17 +24,18 @@ type batchView struct {
 	StartedAt *time.Time          `json:"started_at,omitempty"`
 	EndedAt   *time.Time          `json:"ended_at,omitempty"`
 	// Reason says why a batch is paused, was stopped, or never ran.
-	Reason          string           `json:"reason,omitempty"`
-	Rates           ratesView        `json:"rates"`
-	ETA             *int64           `json:"eta_seconds,omitempty"` // absent: nobody can tell
-	ErrorGroups     []errorGroupView `json:"error_groups"`
-	ErrorGroupsLeft int              `json:"error_groups_left,omitempty"` // failed items that are in none of the groups
-	Attempts        int              `json:"attempts,omitempty"`
-	Rate            float64          `json:"rate,omitempty"`
-	Canary          int              `json:"canary,omitempty"`
-	MaxFailed       any              `json:"max_failed,omitempty"` // a number of items, or a share such as "5%"
-	RerunOf         protocol.BatchID `json:"rerun_of,omitempty"`
-	Webhook         *webhookView     `json:"webhook,omitempty"`
+	Reason          string             `json:"reason,omitempty"`
+	Rates           ratesView          `json:"rates"`
+	ETA             *int64             `json:"eta_seconds,omitempty"` // absent: nobody can tell
+	ErrorGroups     []errorGroupView   `json:"error_groups"`
+	ErrorGroupsLeft int                `json:"error_groups_left,omitempty"` // failed items that are in none of the groups
+	Attempts        int                `json:"attempts,omitempty"`
+	Rate            float64            `json:"rate,omitempty"`
+	Canary          int                `json:"canary,omitempty"`
+	MaxFailed       any                `json:"max_failed,omitempty"` // a number of items, or a share such as "5%"
+	RerunOf         protocol.BatchID   `json:"rerun_of,omitempty"`
+	Reruns          []protocol.BatchID `json:"reruns,omitempty"` // where its failed items were run again; in the view of one batch only
+	Webhook         *webhookView       `json:"webhook,omitempty"`
 }
 
 // countsView counts the items by state; they add up to the total.
@@ -129,7 +130,11 @@ func (s *Server) view(ctx context.Context, record *protocol.Acceptance) (batchVi
 	if !found {
 		now = &snapshot{record: *record}
 	}
-	return now.view(time.Now()), nil
+	v := now.view(time.Now())
+	if now.summary.Tally.Failed+now.summary.Tally.Canceled > 0 {
+		v.Reruns, err = s.pipeline.reruns(ctx, record.Org, record.Batch)
+	}
+	return v, err
 }
 
 // ended reports whether nothing of the batch changes any more.

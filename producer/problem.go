@@ -33,10 +33,15 @@ const (
 	CodeOrgNotFound         Code = "org_not_found"
 	CodeGrantNotFound       Code = "grant_not_found"
 	CodeKeyNotFound         Code = "key_not_found"
+	CodeDeadLetterNotFound  Code = "dead_letter_not_found"
 	CodeMethodNotAllowed    Code = "method_not_allowed"
 	CodeIdempotencyConflict Code = "idempotency_conflict"
 	CodeBatchEnded          Code = "batch_ended"
 	CodeBatchCanceling      Code = "batch_canceling"
+	CodeNothingToRetry      Code = "nothing_to_retry"
+	CodeRerunPending        Code = "rerun_pending"
+	CodeRerunTaken          Code = "rerun_taken"
+	CodeRerunScattered      Code = "rerun_scattered"
 	CodeOwnKey              Code = "own_key"
 	CodeBodyTooLarge        Code = "body_too_large"
 	CodePlanTooLarge        Code = "plan_too_large"
@@ -78,10 +83,15 @@ var problemTable = map[Code]problemKind{
 	CodeOrgNotFound:         {404, "Org not found"},
 	CodeGrantNotFound:       {404, "Grant not found"},
 	CodeKeyNotFound:         {404, "API key not found"},
+	CodeDeadLetterNotFound:  {404, "Dead letter not found"},
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
 	CodeBatchEnded:          {409, "The batch has ended"},
 	CodeBatchCanceling:      {409, "The batch is being canceled"},
+	CodeNothingToRetry:      {409, "No item is to be run again"},
+	CodeRerunPending:        {409, "Another rerun is taking the items"},
+	CodeRerunTaken:          {409, "Another rerun has taken the items"},
+	CodeRerunScattered:      {409, "The items are too scattered"},
 	CodeOwnKey:              {409, "An API key cannot revoke itself"},
 	CodeBodyTooLarge:        {413, "The body is too large"},
 	CodePlanTooLarge:        {413, "The plan is too large"},

@@ -31,6 +31,11 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/batches/{id}/cancel", RoleCopy, s.cancelBatch},
 		{"POST", "/v1/batches/{id}/pause", RoleCopy, s.pauseBatch},
 		{"POST", "/v1/batches/{id}/resume", RoleCopy, s.resumeBatch},
+		{"POST", "/v1/batches/{id}/retry", RoleCopy, s.retryBatch},
+
+		{"GET", "/v1/dead-letters", RoleRead, s.listDead},
+		{"GET", "/v1/dead-letters/{id}", RoleRead, s.showDead},
+		{"POST", "/v1/dead-letters/redrive", RoleCopy, s.redrive},
 
 		{"POST", "/v1/presign", RoleCopy, s.presign},
 

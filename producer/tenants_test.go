@@ -61,6 +61,16 @@ func accesses() []access {
 		batch("POST", "/cancel", RoleCopy, 200),
 		batch("POST", "/pause", RoleCopy, 409), // it has ended
 		batch("POST", "/resume", RoleCopy, 409),
+		batch("POST", "/retry", RoleCopy, 409), // none of its items failed
+
+		{method: "GET", route: "/v1/dead-letters", need: RoleRead, own: "/v1/dead-letters", ok: 200},
+		{
+			method: "GET", route: "/v1/dead-letters/{id}", need: RoleRead, own: "/v1/dead-letters/{own}.0", ok: 404, // it did not fail
+			others: []string{"/v1/dead-letters/{one}.0"}, missing: "/v1/dead-letters/{gone}.0",
+		},
+		{
+			method: "POST", route: "/v1/dead-letters/redrive", need: RoleCopy, body: `{"filter":{},"preview":true}`, own: "/v1/dead-letters/redrive", ok: 200,
+		},
 
 		{
 			method: "POST", route: "/v1/presign", need: RoleCopy, body: `{"method":"GET","bucket":"twos","key":"k"}`, own: "/v1/presign", ok: 200,
@@ -111,7 +121,9 @@ func newTenants(t *testing.T) *tenants {
 	}
 	hook := &protocol.Webhook{Shown: "https://hook.test/x"}
 	x := &tenants{stage: s}
-	x.one = s.accept(3, func(a *protocol.Acceptance) { a.Label, a.IDs, a.Options.Webhook = marker, []string{marker, "", ""}, hook })
+	x.one = s.accept(3, func(a *protocol.Acceptance) {
+		a.Label, a.IDs, a.Options.Webhook = marker, []string{marker, "", ""}, hook
+	})
 	x.two = s.accept(3, func(a *protocol.Acceptance) { a.Org, a.Options.Webhook = "two", hook })
 	s.tell(&x.two, receiptsOf(protocol.ItemSucceeded, 0, 1, 2))
 	s.knows("one", 1)
