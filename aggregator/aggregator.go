@@ -3,7 +3,6 @@ package aggregator
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -81,6 +80,7 @@ type Aggregator struct {
 	unsaved []broker.Bundle   // folded, not yet all committed
 	reports []protocol.Report // of those bundles, to fold again after a lost race
 	taken   map[uint64]bool   // their sequences
+	lasted  time.Duration     // how long the last flush took
 }
 
 // New prepares an aggregator.
@@ -130,6 +130,14 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	background.Go(func() { a.retain(ctx) })
 	defer background.Wait()
 
+	ahead := make(chan decoded, decodedAhead)
+	background.Go(func() { decode(ctx, reader.Bundles(), ahead) })
+	a.foldAll(ctx, ahead)
+	return nil
+}
+
+// foldAll folds bundles until ctx ends.
+func (a *Aggregator) foldAll(ctx context.Context, ahead <-chan decoded) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
@@ -138,21 +146,25 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		if len(a.unsaved) > 0 {
 			flush = timer.C
 		}
-		bundles := reader.Bundles()
+		bundles := ahead
 		if len(a.reports) >= maxUnsaved {
 			bundles = nil // they wait in the stream, not in memory, until KV takes commits again
 		}
 		select {
 		case <-ctx.Done():
+			giveBack(ahead)
 			a.lastFlush(ctx)
-			return nil
+			return
 		case <-flush:
 			if !a.flush(ctx) {
 				timer.Reset(commitRetry)
 			}
-		case bundle := <-bundles:
+		case bundle, ok := <-bundles:
+			if !ok {
+				continue // ctx has ended
+			}
 			if len(a.unsaved) == 0 {
-				timer.Reset(a.cfg.Interval)
+				timer.Reset(a.interval())
 			}
 			a.take(ctx, bundle)
 			if len(a.reports) >= maxUnsaved && !a.flush(ctx) {
@@ -173,6 +185,7 @@ func (a *Aggregator) changed(key string, final bool) {
 const (
 	shutdownCommit = 5 * time.Second
 	commitRetry    = 500 * time.Millisecond
+	commitShare    = 3           // news gather at least so many times as long as their commit takes
 	maxUnsaved     = 8192        // reports
 	maxRaces       = 20          // lost in a row before the commit is put off
 	unreadable     = time.Minute // until a bundle that this build cannot read is looked at again
@@ -186,10 +199,10 @@ func (a *Aggregator) lastFlush(ctx context.Context) {
 }
 
 // take folds a bundle, and commits at once the batches that it ended.
-func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
+func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 	failpoint.Hit(failpoint.BundleDelivered)
-	var b protocol.ReportBundle
-	if err := json.Unmarshal(bundle.Data, &b); err != nil || b.Version > protocol.ReportVersion {
+	b := bundle.reports
+	if err := bundle.err; err != nil || b.Version > protocol.ReportVersion {
 		// Its items are acknowledged: these outcomes stand nowhere else. A newer build may be able to read them.
 		a.cfg.Logger.Error("leaving a message that this build cannot read in the report stream", "bytes", len(bundle.Data), "version", b.Version, "error", err)
 		if err := bundle.Later(unreadable); err != nil {
@@ -201,7 +214,7 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 		return // delivered again while its commit is being waited for
 	}
 	a.taken[bundle.Sequence] = true
-	a.unsaved = append(a.unsaved, bundle)
+	a.unsaved = append(a.unsaved, bundle.Bundle)
 	a.reports = append(a.reports, b.Reports...)
 	touched := map[batchKey]*book{}
 	for i := range b.Reports {
@@ -223,8 +236,14 @@ func (a *Aggregator) take(ctx context.Context, bundle broker.Bundle) {
 	a.commit(ctx, touched)
 }
 
+// interval is how long news may gather: longer when commits take long, so that more of them share one.
+func (a *Aggregator) interval() time.Duration {
+	return min(max(a.cfg.Interval, commitShare*a.lasted), 10*a.cfg.Interval)
+}
+
 // flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
 func (a *Aggregator) flush(ctx context.Context) bool {
+	defer func(begun time.Time) { a.lasted = time.Since(begun) }(time.Now())
 	for range maxRaces {
 		changed := map[batchKey]*book{}
 		for i := range a.reports {

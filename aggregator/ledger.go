@@ -227,7 +227,7 @@ func (b *book) unit(key batchKey) (unit, error) {
 			if !s.changed {
 				continue
 			}
-			value, err := protocol.Encode(protocol.Page{Version: protocol.SummaryVersion, First: number * protocol.PageSize, Receipts: s.receipts})
+			value, err := protocol.EncodePage(&protocol.Page{Version: protocol.SummaryVersion, First: number * protocol.PageSize, Receipts: s.receipts})
 			if err != nil {
 				return u, fmt.Errorf("encode page %d of %s: %w", number, key.batch, err)
 			}

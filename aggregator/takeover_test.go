@@ -144,13 +144,13 @@ func TestFeedersTakeOver(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		total := rapid.IntRange(1, 2500).Draw(rt, "total")
+		total := rapid.IntRange(1, 1500).Draw(rt, "total")
 		trims := rapid.Bool().Draw(rt, "trims")
 		a := s.accept(rt, total)
 		name := protocol.ControlKey(a.Org, a.Batch)
 		feeders := []*feeder{s.feeder("f0", a), s.feeder("f1", a), s.feeder("f2", a)}
 		seen := map[int]int{}
-		for range rapid.IntRange(0, 25).Draw(rt, "steps") {
+		for range rapid.IntRange(0, 12).Draw(rt, "steps") {
 			i := rapid.IntRange(0, 2).Draw(rt, "feeder")
 			f := feeders[i]
 			r := f.rows[name]

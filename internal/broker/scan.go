@@ -50,7 +50,7 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Scanned) bo
 }
 
 func (b *Bucket) visit(ctx context.Context, consumer jetstream.Consumer, left *uint64, visit func(Scanned) bool) (bool, error) {
-	fetched, err := consumer.Fetch(int(min(*left, scanBatch)), jetstream.FetchMaxWait(requestTimeout)) //nolint:gosec // at most scanBatch
+	fetched, err := consumer.Fetch(int(min(*left, scanBatch)), jetstream.FetchMaxWait(requestTimeout))
 	if err != nil {
 		return false, classify(err)
 	}
