@@ -72,12 +72,12 @@ func TestTheEndIsTold(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	var notice struct {
-		Type  string
+		Type  string `json:"type"`
 		Batch struct {
-			ID    protocol.BatchID
-			State protocol.BatchState
-			Bytes int64
-		}
+			ID    protocol.BatchID    `json:"id"`
+			State protocol.BatchState `json:"state"`
+			Bytes int64               `json:"bytes"`
+		} `json:"batch"`
 	}
 	if err := json.Unmarshal([]byte(told[1]), &notice); err != nil || notice.Type != "batch.ended" || notice.Batch.ID != record.Batch ||
 		notice.Batch.State != protocol.BatchSucceeded || notice.Batch.Bytes != 7 {

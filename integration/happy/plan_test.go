@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -58,12 +59,11 @@ func (a *asked) requests() []string {
 
 type planned struct {
 	Items []struct {
-		Action   string
-		Src      protocol.PlannedSource
-		Dest     protocol.PlannedDest
-		Problems []protocol.PlanProblem
-	}
-	Summary struct{ Total, Copy, Overwrite, Fail, Unknown int }
+		Action   string                 `json:"action"`
+		Src      protocol.PlannedSource `json:"src"`
+		Problems []protocol.PlanProblem `json:"problems"`
+	} `json:"items"`
+	Summary map[string]int64 `json:"summary"`
 }
 
 // TestPlanThenSubmit plans a batch, sees that nothing has happened, and then has it carried out.
@@ -110,6 +110,9 @@ func TestPlanThenSubmit(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("actions (-want +got):\n%s\n%s", diff, answer.Body)
+		}
+		if want := map[string]int64{"total": 6, "copy": 3, "overwrite": 1, "fail": 2, "unknown": 0, "bytes": 30, "unknown_sizes": 0}; !maps.Equal(plan.Summary, want) {
+			t.Errorf("summary %v, want %v", plan.Summary, want)
 		}
 		if src := plan.Items[0].Src; src.Size == nil || *src.Size != 9 || !src.Ranges || !src.StrongETag {
 			t.Errorf("source %+v", src)
@@ -188,13 +191,13 @@ func toldOf(t *testing.T, f *mixtest.Fleet, peer *asked, batch string) {
 	peer.mu.Lock()
 	defer peer.mu.Unlock()
 	var notice struct {
-		Type  string
+		Type  string `json:"type"`
 		Batch struct {
-			ID     string
-			Label  string
-			State  protocol.BatchState
-			Counts map[string]int
-		}
+			ID     string              `json:"id"`
+			Label  string              `json:"label"`
+			State  protocol.BatchState `json:"state"`
+			Counts map[string]int      `json:"counts"`
+		} `json:"batch"`
 	}
 	if err := json.Unmarshal(peer.body, &notice); err != nil || notice.Type != "batch.ended" || notice.Batch.ID != batch || notice.Batch.Label != "planned" ||
 		notice.Batch.State != protocol.BatchCompletedWithErrors || notice.Batch.Counts["succeeded"] != 3 || notice.Batch.Counts["failed"] != 3 {
