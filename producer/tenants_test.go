@@ -112,6 +112,7 @@ func newTenants(t *testing.T) *tenants {
 	t.Helper()
 	s := newStage(t)
 	s.open(func(p *Pipeline) { p.views.patience = 10 * time.Millisecond })
+	s.client.Timeout = 20 * time.Second // the stream of org one's batch would have no end
 	s.call("one/copy", "PUT", "/v1/sandboxes/box", "").want(201, "")
 	s.call("two/copy", "PUT", "/v1/sandboxes/mine", "").want(201, "")
 	for org, bucket := range map[protocol.OrgID]string{"one": "ones", "two": "twos"} {
