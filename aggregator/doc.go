@@ -1,29 +1,65 @@
-// Package aggregator folds the workers' reports into receipts, and receipts into the state of batches.
+// Package aggregator folds the workers' reports into receipts, and receipts into the state of batches. It also feeds batches from their
+// manifests into the queue, and carries out what is wanted of them.
 //
-// fold.go is the pure part: a page of receipts and a report give a page. ledger.go keeps the batches that are
-// being folded, store.go commits them, aggregator.go is the loop around them. trim.go removes from the
-// queue what nobody needs any more, sweep.go finds what crashes left.
+// fold.go, groups.go and pace.go are the pure part: a page of receipts and a report give a page, pages give the counts of a batch.
+// ledger.go keeps the batches that are being folded, decode.go reads bundles, store.go commits, aggregator.go is the loop around them.
+//
+// feed.go is the loop of the feeder, row.go what it knows of a batch, look.go what it does when it looks at one, peers.go who of
+// several aggregators does it. window.go says how much a shard may be fed, turn.go whose turn it is, feeding.go feeds, redo.go feeds
+// again what has no outcome, control.go stops and pauses, holders.go knows what workers hold, reconcile.go notices what was
+// lost, webhook.go has the end of a batch told.
+//
+// trim.go removes from the queue what nobody needs any more, sweep.go finds what crashes left, retain.go removes batches whose
+// time is over, marker.go the markers that deletions leave.
 //
 // # Guarantees
 //
 //   - An item has exactly one recorded outcome. The first final report wins; a repeated or later one changes nothing.
 //   - The receipts of a page and the summary of its batch are committed together, under their expected
-//     revisions, before the bundle they came in is acknowledged. Counts are derived from receipts.
+//     revisions, before the bundle they came in is acknowledged. Counts and error groups are derived from receipts.
 //   - Any number of aggregators may run: a commit that loses a race is folded again from what the winner stored.
-//   - A batch whose last item ended is committed at once; a running one at least every [Config.Interval].
+//   - A batch whose last item ended is committed at once; a running one at least every [Config.Interval], or every
+//     ten of them while commits take long.
+//   - Nothing of a fed batch is in the queue before its acceptance is complete. Then each item comes into the queue once: a
+//     chunk lies behind a guard that exists once and says where the chunk ends, and how far the batch is stands in its
+//     feed record, which is written under its revision. Only where a feeder died, or was asleep for long, may items come again; they
+//     carry [protocol.Work.Recheck], so that workers look for their receipts and for claims on them.
+//   - A shard has about half a second of work waiting, so that a stop has little to recall and tenants take turns.
+//   - A stopped batch ends in one write, once no living worker holds an item of it and every report that was stored by
+//     then is folded. What workers claim later finds the control, which was stored before.
+//   - A batch that was paused loses nothing: at its resume all that was fed and has no outcome is fed again.
+//   - The items of a batch that are lost in the queue are noticed after [Config.RecoverAfter] and fed again.
+//   - A batch that ended longer ago than [Config.Retention] leaves nothing. One that has not ended stays, whatever its age.
+//
+// # What it does not guarantee
+//
+// The rate of a batch bounds what is fed, not what starts: workers that come back after a pause find up to a window of items. Which
+// error groups a batch with more than [protocol.MaxGroups] causes keeps depends on which came first.
 //
 // # Crash table
 //
 // What exists if the process dies right after a step, and what happens next. A step has the name of its failpoint
-// (package failpoint), at which the tests in integration/crash kill an aggregator.
+// (package failpoint), at which the tests in integration/crash kill an aggregator. "Another" is any aggregator: one that lives takes
+// the batches of a dead one over after three seconds.
 //
 //	step              exists                          then
 //	bundle_delivered  bundle pending in JetStream     delivered again after its AckWait, folded then
 //	bundle_folded     as above                        as above
-//	atomic_staged     writes that no commit followed  NATS drops them; as above
+//	atomic_staged     writes that no commit followed  NATS drops them; as above, or the chunk is fed by another
 //	committed         pages and summary in KV         delivered again; every report finds its receipt, nothing changes
 //	waiters_told      as above                        as above; a waiter that heard nothing looks again by itself
 //	bundles_done      acknowledgement in memory, or   as above if it was not sent, or the server dies within 100 ms
 //	                  not sent
 //	trimmed           receipts only                   nothing: only what was acknowledged and folded is trimmed
+//	chunk_fed         items in the queue, the feed    another finds the guard and goes on where the chunk ends; if the guard was
+//	                  record is behind                trimmed by then it feeds them again, to be rechecked
+//	feed_saved        items and feed record           another goes on behind it
+//	recalled          a control, and a queue without  another recalls again, which changes nothing, and goes on with the stop; a
+//	                  the batch                       paused batch waits for its resume
+//	rest_canceled     a summary that is final         waiters look by themselves; another deletes the feed record
+//	control_ordered   the control of an option        another sees it as if a caller had written it
+//	redo_begun        a feed record with a pass       another goes on with the pass; what it feeds twice is rechecked
+//	notice_asked      a message for a worker          another finds its guard; five minutes without a report, and it asks again
+//	batch_emptied     acceptance and summary          the summary says that the batch has ended: the next pass removes it
+//	batch_removed     summary                         as above; the API shows no batch without an acceptance
 package aggregator

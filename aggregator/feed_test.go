@@ -268,6 +268,37 @@ func TestBatchThatEndedHasNoFeedRecord(t *testing.T) {
 	})
 }
 
+// TestFeedersSideBySide runs three aggregators on many batches: they share them, and what one of them does in vain is not seen.
+func TestFeedersSideBySide(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	stop := b.run(aggregator.Config{})
+	for range 2 {
+		defer b.run(aggregator.Config{})()
+	}
+	const batches, total = 40, 300
+	seen := map[protocol.BatchID]map[int]int{}
+	for i := range batches {
+		a := accepted(protocol.OrgID("ORG-"+strconv.Itoa(i%5)), total, protocol.Options{})
+		seen[a.Batch] = map[int]int{}
+		b.accept(a)
+	}
+	c := b.crew()
+	works := c.collect(batches * total / 2)
+	stop() // its batches are taken over
+	works = append(works, c.collect(batches*total-len(works))...)
+	for _, w := range works {
+		seen[w.Batch][w.Index]++
+	}
+	for batch, items := range seen {
+		for i := range total {
+			if items[i] != 1 {
+				t.Fatalf("item %d of %s came %d times", i, batch, items[i])
+			}
+		}
+	}
+}
+
 func BenchmarkFeed(b *testing.B) {
 	// Items that reach the queue while somebody takes them as fast as they come.
 	s := newBundleOf(b)
