@@ -78,8 +78,8 @@ func (a *acted) write(env *environment, what string) error {
 	text := fmt.Sprintf("%s %s", clean(b.ID), term.paint(stateColor(string(b.State)), clean(string(b.State))))
 	switch {
 	case what == "cancel":
-		text += fmt.Sprintf(": %s items were not started, %s were stopped midway, %s had already ended",
-			number(a.NotStarted), number(a.Midway), number(a.AlreadyEnded))
+		text += fmt.Sprintf(": %s not started, %s stopped midway, %s had already ended",
+			several(a.NotStarted, "item", "items"), number(a.Midway), number(a.AlreadyEnded))
 	case b.State == protocol.BatchPaused:
 		text += ": " + b.progress() + "; copyfleet resume " + clean(b.ID)
 	default:

@@ -122,7 +122,7 @@ func (b *batch) progress() string {
 	if b.State == protocol.BatchAccepting && b.Total == 0 {
 		return "being accepted"
 	}
-	return number(b.Counts.ended()) + " of " + number(b.Total) + " items"
+	return number(b.Counts.ended()) + " of " + several(b.Total, "item", "items")
 }
 
 // took is how long the batch has been at work.
@@ -156,7 +156,7 @@ func (b *batch) outcome() error {
 	case protocol.BatchSucceeded:
 		return nil
 	case protocol.BatchCompletedWithErrors, protocol.BatchFailed:
-		text := fmt.Sprintf("%s of %s items failed in batch %s", number(b.Counts.Failed), number(b.Total), b.ID)
+		text := fmt.Sprintf("%s of %s failed in batch %s", number(b.Counts.Failed), several(b.Total, "item", "items"), b.ID)
 		if b.Counts.Failed == 0 {
 			text = "batch " + b.ID + " " + string(b.State)
 		}

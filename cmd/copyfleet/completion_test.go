@@ -33,7 +33,7 @@ func TestCompletionBash(t *testing.T) {
 		{[]string{"su"}, []string{"submit"}, []string{"show"}},
 		{[]string{"dead", ""}, []string{"list", "show", "redrive"}, []string{"submit"}},
 		{[]string{"--json", "dead", "re"}, []string{"redrive"}, []string{"list"}},
-		{[]string{"dead", "redrive", "--"}, []string{"--yes", "--dest-sandbox", "--json", "--url"}, []string{"--canary"}},
+		{[]string{"dead", "redrive", "--"}, []string{"--yes", "--dest-sandbox", "--json", "--url"}, []string{"--plan"}},
 		{[]string{"submit", "--format", ""}, []string{"ndjson", "csv", "tsv", "json"}, []string{"bulk"}},
 		{[]string{"submit", "--lane", "b"}, []string{"bulk"}, []string{"interactive"}},
 		{[]string{"submit", "follow.g"}, []string{"follow.go"}, nil},

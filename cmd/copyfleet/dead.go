@@ -235,7 +235,7 @@ func (c *deadRedriveCmd) Run(ctx context.Context, env *environment) error {
 		_, _ = fmt.Fprintln(env.stderr, "copyfleet: there are more of them than one batch takes; run the command again for the rest") // nobody to tell
 	}
 	if !env.json && !c.Detach {
-		if _, err := fmt.Fprintf(env.stdout, "%s dead letters run again as %s\n", number(answer.Items), clean(answer.Batch.ID)); err != nil {
+		if _, err := fmt.Fprintf(env.stdout, "%s to run again, as %s\n", several(answer.Items, "dead letter", "dead letters"), clean(answer.Batch.ID)); err != nil {
 			return wrapPrint(err)
 		}
 	}
@@ -273,7 +273,8 @@ func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *cli
 	if answer.Left > 0 {
 		l.line("  and " + number(answer.Left) + " of other kinds")
 	}
-	text := fmt.Sprintf("%s dead letters of %s batches would run again; --yes runs them", number(answer.Count), number(answer.Batches))
+	text := fmt.Sprintf("%s of %s would run again; --yes runs them",
+		several(answer.Count, "dead letter", "dead letters"), several(answer.Batches, "batch", "batches"))
 	if answer.More {
 		text = "at least " + text
 	}

@@ -94,13 +94,13 @@ func (p *plan) text(env *environment, sum *planSummary) error {
 	if err := t.write(env.stdout); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s items: %s copy, %s overwrite, %s fail", number(sum.Total), number(sum.Copy), number(sum.Overwrite), number(sum.Fail))
+	text := fmt.Sprintf("%s: %s copy, %s overwrite, %s fail", several(sum.Total, "item", "items"), number(sum.Copy), number(sum.Overwrite), number(sum.Fail))
 	if sum.Unknown > 0 {
 		text += fmt.Sprintf(", %s unknown", number(sum.Unknown))
 	}
 	text += "; " + size(sum.Bytes)
 	if sum.NoSize > 0 {
-		text += fmt.Sprintf(" and %s items of unknown size", number(sum.NoSize))
+		text += fmt.Sprintf(" and %s of unknown size", several(sum.NoSize, "item", "items"))
 	}
 	_, err := fmt.Fprintln(env.stdout, text+"; nothing was copied")
 	return wrapPrint(err)

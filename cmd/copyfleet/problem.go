@@ -36,8 +36,12 @@ const shownErrors = 20
 // Error tells the message and every field, one a line.
 func (p *problem) Error() string {
 	var text strings.Builder
-	text.WriteString(clean(p.Message) + " (" + clean(p.Code) + ")")
 	list := p.Errors
+	message := clean(p.Message)
+	if len(list) > 0 && list[0].Line > 0 { // the API's sentence is for those who see nothing else
+		message = "the manifest has " + several(max(p.Total, len(list)), "mistake", "mistakes") + "; nothing was accepted"
+	}
+	text.WriteString(message + " (" + clean(p.Code) + ")")
 	if len(list) == 1 && list[0].Line == 0 {
 		list = nil // the message says it
 	}

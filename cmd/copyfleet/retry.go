@@ -77,7 +77,7 @@ func (c *retryCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	if !env.json && !c.Detach {
-		if _, err := fmt.Fprintf(env.stdout, "%s items of %s run again as %s\n", number(answer.Items), clean(c.Batch), clean(answer.Batch.ID)); err != nil {
+		if _, err := fmt.Fprintf(env.stdout, "%s of %s to run again, as %s\n", several(answer.Items, "item", "items"), clean(c.Batch), clean(answer.Batch.ID)); err != nil {
 			return wrapPrint(err)
 		}
 	}

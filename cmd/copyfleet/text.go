@@ -139,9 +139,25 @@ func ago(t, now time.Time) string {
 	if d := now.Sub(t); d >= 0 && d < time.Second {
 		return "just now (" + when + ")"
 	} else if d >= 0 {
-		return span(d.Truncate(time.Second)) + " ago (" + when + ")"
+		return seconds(d) + " ago (" + when + ")"
 	}
-	return "in " + span(t.Sub(now).Truncate(time.Second)) + " (" + when + ")"
+	return "in " + seconds(t.Sub(now)) + " (" + when + ")"
+}
+
+// seconds is span without parts of a second.
+func seconds(d time.Duration) string {
+	if d < time.Minute {
+		return strconv.Itoa(int(d.Seconds())) + " s"
+	}
+	return span(d)
+}
+
+// several counts things: "1 item", "2,000 items".
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + more
 }
 
 // localTime writes a moment as the reader's clock shows it.

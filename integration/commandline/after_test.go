@@ -65,7 +65,7 @@ func TestRetry(t *testing.T) {
 	expect(t, f, usage, "retry", id, "--class", "denied")
 	f.Give("/retry/late-1", []byte("here now"))
 	out := expect(t, f, allSucceeded, "retry", id, "--item", "late-1")
-	if !strings.HasPrefix(out.Stdout, "1 items of "+id+" run again as bat_") {
+	if !strings.HasPrefix(out.Stdout, "1 item of "+id+" to run again, as bat_") {
 		t.Errorf("printed %q", out.Stdout)
 	}
 	out = f.Command(t, nil, "retry", id, "--json", "--label", "second") // the other, which still has no source
@@ -99,7 +99,7 @@ func TestDead(t *testing.T) {
 		t.Errorf("with secrets:\n%s", out.Stdout)
 	}
 	expect(t, f, notFound, "dead", "show", id+".7")
-	if out := expect(t, f, allSucceeded, "dead", "redrive", "--all"); !strings.Contains(out.Stdout, "2 dead letters of 1 batches would run again") {
+	if out := expect(t, f, allSucceeded, "dead", "redrive", "--all"); !strings.Contains(out.Stdout, "2 dead letters of 1 batch would run again") {
 		t.Errorf("the preview:\n%s", out.Stdout)
 	}
 	f.Give("/dead/late-1", []byte("here now"))

@@ -49,7 +49,7 @@ func TestExitCodes(t *testing.T) {
 		{allSucceeded, nil, []string{"list"}, ""},
 		{allSucceeded, nil, []string{"cancel", ended}, ""},
 		{someFailed, nil, []string{"submit", mixed}, "1 of 3 items failed"},
-		{someFailed, nil, []string{"submit", file(t, "all.ndjson", missing)}, "1 of 1 items failed"},
+		{someFailed, nil, []string{"submit", file(t, "all.ndjson", missing)}, "1 of 1 item failed"},
 		{someFailed, nil, []string{"submit", mixed, "--json"}, `"exit":1`},
 		{someFailed, nil, []string{"submit", mixed, "--plan"}, "1 of 3 items would fail"},
 		{usage, nil, []string{"submit"}, "file"},
