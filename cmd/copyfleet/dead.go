@@ -235,8 +235,9 @@ func (c *deadRedriveCmd) Run(ctx context.Context, env *environment) error {
 		_, _ = fmt.Fprintln(env.stderr, "copyfleet: there are more of them than one batch takes; run the command again for the rest") // nobody to tell
 	}
 	if !env.json && !c.Detach {
-		if _, err := fmt.Fprintf(env.stdout, "%s to run again, as %s\n", several(answer.Items, "dead letter", "dead letters"), clean(answer.Batch.ID)); err != nil {
-			return wrapPrint(err)
+		err := printf(env, "%s to run again, as %s\n", several(answer.Items, "dead letter", "dead letters"), clean(answer.Batch.ID))
+		if err != nil {
+			return err
 		}
 	}
 	return await(ctx, env, api, &answer.Batch, c.Detach, c.ThroughPauses)

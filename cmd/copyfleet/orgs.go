@@ -138,6 +138,12 @@ func listOrgs(ctx context.Context, env *environment, api *client) error {
 	return listed(env, t, len(answer.Orgs), "", "orgs")
 }
 
+// printf prints for people.
+func printf(env *environment, format string, args ...any) error {
+	_, err := fmt.Fprintf(env.stdout, format, args...)
+	return wrapPrint(err)
+}
+
 // printJSON prints one value on one line.
 func printJSON(env *environment, v any) error {
 	data, err := json.Marshal(v)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -77,8 +76,9 @@ func (c *retryCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	if !env.json && !c.Detach {
-		if _, err := fmt.Fprintf(env.stdout, "%s of %s to run again, as %s\n", several(answer.Items, "item", "items"), clean(c.Batch), clean(answer.Batch.ID)); err != nil {
-			return wrapPrint(err)
+		err := printf(env, "%s of %s to run again, as %s\n", several(answer.Items, "item", "items"), clean(c.Batch), clean(answer.Batch.ID))
+		if err != nil {
+			return err
 		}
 	}
 	return await(ctx, env, api, &answer.Batch, c.Detach, c.ThroughPauses)
