@@ -85,10 +85,17 @@ func TestPaceFollowsWhatHappens(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_000_000, 0)
 	p := pace(protocol.Pace{}, start, start.Add(100*time.Millisecond), 100, 1000)
-	if p.Items != 100 {
-		t.Errorf("the first 100 items make %v a second", p.Items)
+	if math.Abs(p.Items-1000) > 1 {
+		t.Errorf("the first 100 items within 100 ms make %v a second", p.Items)
 	}
-	now := start
+	now := start.Add(100 * time.Millisecond)
+	for range 20 { // the first two seconds after it, at 2,000 a second
+		now = now.Add(100 * time.Millisecond)
+		p = pace(p, start, now, 200, 20_000)
+	}
+	if p.Items < 1900 || p.Items > 2000 {
+		t.Errorf("2,000 a second are told as %v", p.Items)
+	}
 	for range 300 { // half a minute of 1,000 a second, told ten times a second
 		now = now.Add(100 * time.Millisecond)
 		p = pace(p, start, now, 100, 10_000)
