@@ -22,6 +22,7 @@ const (
 
 // elsewhere are the points at which no plain batch arrives; the test that kills there.
 var elsewhere = map[failpoint.Point]string{
+	failpoint.RerunRecorded: "TestKilledWhileRerunning",
 	failpoint.ClaimReleased: "TestKilledWhileHandingBack",
 	failpoint.Trimmed:       "TestKilledAfterTrim",
 	failpoint.NoticeSent:    "TestKilledAfterTheNotice",
