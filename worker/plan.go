@@ -193,11 +193,11 @@ func (l *itemLook) source(ctx context.Context, c *copier) {
 		return
 	}
 	stat, err := s.Stat(ctx)
+	src := &l.planned.Src
 	if err != nil {
-		l.failed(sideSrc, blame(l.transfer, &sourceError{err}))
+		src.Status = l.failed(sideSrc, blame(l.transfer, &sourceError{err})).Status
 		return
 	}
-	src := &l.planned.Src
 	src.Status, src.ContentType, src.ETag, src.Modified, src.Ranges = stat.Status, stat.ContentType, stat.ETag, stat.Modified, stat.Ranges
 	src.StrongETag = stat.ETag != "" && !strings.HasPrefix(stat.ETag, "W/")
 	if stat.Size == storage.UnknownSize {
@@ -270,9 +270,10 @@ func (l *itemLook) expiry(side string, place protocol.Location) time.Time {
 	return at
 }
 
-func (l *itemLook) failed(side string, err error) {
+func (l *itemLook) failed(side string, err error) *protocol.Failure {
 	failure, _ := explain(err)
 	l.problem(protocol.PlanError, side, *failure)
+	return failure
 }
 
 func (l *itemLook) note(side, code, message string) {

@@ -167,6 +167,9 @@ func TestPlanTouchesNothing(t *testing.T) {
 	if s := first.Src; s.Size == nil || *s.Size != 9 || !s.Ranges || !s.StrongETag || s.Status != 200 {
 		t.Errorf("source %+v", s)
 	}
+	if status := answer.Items[3].Src.Status; status != 403 {
+		t.Errorf("a source that is denied has status %d", status)
+	}
 	if d := first.Dest; !d.Checked || d.Exists == nil || *d.Exists || d.Makes != "directory" || d.FreeBytes == nil {
 		t.Errorf("destination %+v", d)
 	}
