@@ -58,13 +58,26 @@ func messages() map[string]any {
 		"feed": &protocol.Feed{
 			Version: protocol.FeedVersion, Org: "ORG", Batch: "bat_1", Next: 9, Redo: 1, RedoEnd: 8, Pass: 2, Owner: "a1", At: at, Created: at,
 		},
+		"plan-question": &protocol.PlanQuestion{Version: protocol.PlanVersion, Org: "ORG", Batch: "bat_1", Sealed: []byte{1, 2}, Within: time.Second},
+		"plan-answer":   planAnswer(at, failure),
 	}
+}
+
+func planAnswer(at time.Time, failure *protocol.Failure) *protocol.PlanAnswer {
+	return &protocol.PlanAnswer{Version: protocol.PlanVersion, Failure: failure, Items: []protocol.PlannedItem{{
+		Src: protocol.PlannedSource{Size: new(int64(5)), Status: 206, ContentType: "text/csv", ETag: "e", StrongETag: true, Modified: at, Ranges: true, ExpiresAt: at},
+		Dest: protocol.PlannedDest{
+			Checked: true, Exists: new(true), Size: new(int64(6)), Makes: "directory", FreeBytes: new(int64(7)), ExpiresAt: at, MaxBytes: new(int64(8)),
+		},
+		Action: protocol.PlanOverwrite, Problems: []protocol.PlanProblem{{Severity: protocol.PlanWarning, Side: "src", Failure: *failure}},
+	}}}
 }
 
 // versions tells the current version of each kind. Golden files of earlier ones must still decode.
 var versions = map[string]int{
 	"work": protocol.WorkVersion, "reports": protocol.ReportVersion, "acceptance": protocol.AcceptanceVersion, "summary": protocol.SummaryVersion,
 	"page": protocol.SummaryVersion, "claim": protocol.ClaimVersion, "control": protocol.ControlVersion, "feed": protocol.FeedVersion,
+	"plan-question": protocol.PlanVersion, "plan-answer": protocol.PlanVersion,
 }
 
 func TestWireForms(t *testing.T) {
@@ -110,6 +123,10 @@ func newLike(v any) any {
 		return &protocol.Control{}
 	case *protocol.Feed:
 		return &protocol.Feed{}
+	case *protocol.PlanQuestion:
+		return &protocol.PlanQuestion{}
+	case *protocol.PlanAnswer:
+		return &protocol.PlanAnswer{}
 	}
 	return &protocol.Claim{}
 }
