@@ -66,7 +66,7 @@ func (s *stage) watch(a *protocol.Acceptance, last string) *watcher {
 	}()
 	s.Cleanup(func() {
 		cancel()
-		for range w.events { //nolint:revive // to its end
+		for range w.events { // to its end
 		}
 	})
 	return w

@@ -69,7 +69,7 @@ func (s *stage) open(tune ...func(*Pipeline)) {
 		f(pipeline)
 	}
 	s.pipeline = pipeline
-	s.server, err = New(Config{Logger: slog.New(slog.DiscardHandler)},
+	s.server, err = New(Config{Logger: slog.New(slog.NewJSONHandler(s.log, nil))},
 		Dependencies{Pipeline: pipeline, Registry: s.registry, Presigner: s.signer, Health: s.health})
 	if err != nil {
 		s.Fatal(err)
