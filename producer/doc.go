@@ -46,6 +46,21 @@
 // A call without a key that is repeated is another batch: its caller cannot tell whether the first one runs, unless it
 // got the header Copyfleet-Batch.
 //
+// # How items run again
+//
+// Receipts never change, so failed items run again in a new batch (rerun*.go, dead*.go; docs/adr/0007-reruns.md). What is to run is entered in
+// the rerun record of each batch that it is from, all in one commit under the revisions that were read; then the new batch is
+// accepted as any other, from the manifests; then the records say that it was. No two reruns that are accepted have an item in
+// common. An entry counts if its batch was accepted. One that is neither accepted nor old keeps its items from others (15 s, and
+// 0.1 ms for each item); an older one loses them: whoever wants them first writes into the accept record that the dead
+// rerun never will be accepted.
+//
+//	step                 exists                              then
+//	rerun_recorded       entries for a batch without record  repeated with its key: goes on with what was entered. Else: another
+//	                                                         rerun takes the items, at once or when the entry is old; its batch can
+//	                                                         never be accepted then, and its key is answered 409 rerun_taken
+//	acceptance_complete  the new batch; its entries count    the next rerun marks them as done
+//
 // # What is not
 //
 // Validation looks at the request alone. Whether a name resolves to an address that may be dialed, whether a
