@@ -61,6 +61,25 @@
 //	                                                         never be accepted then, and its key is answered 409 rerun_taken
 //	acceptance_complete  the new batch; its entries count    the next rerun marks them as done
 //
+// # How batches are shown, watched and acted upon
+//
+// A batch is what its accept record, its control and its summary say together, the strongest word first: an end that is in the
+// summary, a stop, an acceptance that is under way, a pause, then what runs (batches.go). Counts are those of the receipts, and what
+// workers claim to hold is running; they add up to the total at every moment.
+//
+// The list comes from an index in memory, about 150 bytes a batch, that [Pipeline.Follow] keeps (index.go). The front is ready while
+// that still loads: only the list depends on it, waits for a moment and answers 503. Retention removes without telling; what is
+// gone is found out when it is shown, and by a look at the oldest batches every ten minutes.
+//
+// Event streams tell whole states (events.go), so that a watcher that comes again needs the newest only. Their ids are revisions
+// in KV: any front understands them, also after a restart. All watchers of a batch share one reader, which keeps one event; a
+// watcher that does not read is cut off after 15 seconds. At most 10,000 are served at once, the next is answered 503.
+//
+// An action (actions.go) sees to it that there is a feed record, then stores the control under the revision that was read: the
+// aggregator and the workers carry it out. A stop is final and wins over every other action, whichever comes first. A batch that is still
+// being accepted may be canceled: the wish is kept, and not one of its items starts. A front that dies between the two steps
+// leaves a feed record that the aggregator removes at the end of the batch; after the second the action is carried out, answered or not.
+//
 // # What is not
 //
 // Validation looks at the request alone. Whether a name resolves to an address that may be dialed, whether a
