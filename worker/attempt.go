@@ -42,6 +42,10 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.discard(j)
 		return res, false
 	}
+	if j.ctx.Err() != nil { // before it began
+		w.putDown(work, j, context.Cause(j.ctx))
+		return res, false
+	}
 	if j.held.Crashes >= maxCrashes {
 		res = w.crashed(j)
 		w.reporter.enter()
@@ -75,7 +79,7 @@ func (w *Worker) open(work context.Context, j *job) bool {
 		j.asked = &protocol.ManifestItem{ID: j.work.ID}
 		return true
 	}
-	j.asked, j.unreadable = w.manifests.item(j.ctx, &j.work)
+	j.asked, j.unreadable = w.manifests.item(work, &j.work) // also of an item that is not wanted any more: there may be something to clean up
 	if j.unreadable == nil {
 		return true
 	}

@@ -23,6 +23,7 @@ const (
 func (w *Worker) keepHeld(work context.Context) {
 	tick := time.NewTicker(heartbeat(w.conn))
 	defer tick.Stop()
+	w.claims.rewrite() // tells at once that there is a worker
 	for {
 		fresh := false
 		select {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/pool"
@@ -66,7 +67,7 @@ func (w *Worker) startAll(ctx, work context.Context, running *pool.Pool) {
 	defer confirming.Wait()
 	for jobs := w.starter.take(); jobs != nil; jobs = w.starter.take() {
 		if ctx.Err() != nil {
-			w.returnUnstarted(jobs)
+			w.returnUnstarted(jobs, 0)
 			continue
 		}
 		w.start(work, running, &confirming, jobs)
@@ -81,7 +82,7 @@ func (w *Worker) start(work context.Context, running *pool.Pool, confirming *con
 	}
 	if err := w.claims.add(work, jobs); err != nil {
 		w.cfg.Logger.Warn("cannot claim work; giving it back", "items", len(jobs), "error", err)
-		w.returnUnstarted(jobs)
+		w.returnUnstarted(jobs, fetchRetry)
 		w.pause(work, fetchRetry)
 		return
 	}
@@ -98,13 +99,13 @@ func (j *job) begin(work context.Context, shared *clearance) {
 }
 
 // returnUnstarted hands back what was not begun.
-func (w *Worker) returnUnstarted(jobs []*job) {
+func (w *Worker) returnUnstarted(jobs []*job, delay time.Duration) {
 	for _, j := range jobs {
 		if j.cancel != nil {
 			j.cancel(nil)
 		}
 		w.claims.drop(j.held)
-		w.giveBack(j, fetchRetry)
+		w.giveBack(j, delay)
 		w.leaveSlot(j)
 	}
 }

@@ -151,6 +151,38 @@ func TestStoppedBetweenLastByteAndCommit(t *testing.T) {
 	}
 }
 
+// swept is a destination beside which a dead worker may have left something.
+type swept struct {
+	memory.Destination
+	discards atomic.Int32
+}
+
+func (s *swept) Discard() error {
+	s.discards.Add(1)
+	return nil
+}
+
+// TestStoppedItemOfADeadWorkerIsCleanedUp stops a batch one of whose items a worker held that died.
+func TestStoppedItemOfADeadWorkerIsCleanedUp(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	d := &swept{}
+	b.dests["/0"] = d
+	f := b.manifest(1, 1)
+	ref := protocol.Ref{Org: org, Batch: f.batch, Index: 0}
+	b.put(broker.ClaimBucket, "dead", protocol.Claim{
+		Version: protocol.ClaimVersion, Worker: "dead", Written: time.Now(), Pool: protocol.DefaultPool, Slots: 1, Held: []protocol.HeldClaim{{Ref: ref, Fence: 1}},
+	})
+	b.want(f.batch, protocol.WantStop)
+	b.work(worker.Config{})
+	b.feed(f, 0, 1, func(w *protocol.Work) { w.Recheck = true })
+	b.eventually(func() bool { return d.discards.Load() == 1 && b.laneEmpty() })
+	if _, found := b.summary(f.batch); found || len(d.Puts()) != 0 {
+		t.Error("an item of a stopped batch has run")
+	}
+	b.eventually(func() bool { return b.claimed(f.batch) == 1 }) // by the dead one
+}
+
 func TestPlannedRetryOfAStoppedBatchIsDropped(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
