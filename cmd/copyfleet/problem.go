@@ -90,7 +90,7 @@ var problemHints = map[string]string{
 	"queue_full":           "Nothing was accepted. Send it again later.",
 	"no_space":             "Nothing was accepted. Make room on the disk of the fleet.",
 	"idempotency_conflict": "Give another --idempotency-key, or none.",
-	"nothing_to_retry":     "No failed item matches, or all that do were run again; \"copyfleet show BATCH --items --state failed\" lists the failed ones.",
+	"nothing_to_retry":     "\"copyfleet show BATCH --state failed\" lists the failed items.",
 }
 
 func statusExit(status int) int {

@@ -71,7 +71,7 @@ func (c *reportCmd) tell(env *environment, counted *lineCounter) error {
 	if env.json {
 		return printJSON(env, map[string]any{"file": c.Output, "format": c.Format, "lines": counted.lines, "bytes": counted.bytes})
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s: %s lines, %s\n", clean(c.Output), number(counted.lines), size(counted.bytes))
+	_, err := fmt.Fprintf(env.stdout, "%s: %s, %s\n", clean(c.Output), several(counted.lines, "line", "lines"), size(counted.bytes))
 	return wrapPrint(err)
 }
 
