@@ -79,6 +79,8 @@ type Server struct {
 	budget    *budget
 	document  []byte // the API description, with the version filled in
 	handler   http.Handler
+
+	uploadPatience time.Duration // in which an upload must make progress
 }
 
 // New returns a front. The error is a [*ConfigError], or names the dependency that is missing.
@@ -98,10 +100,12 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		presigner: deps.Presigner,
 		health:    deps.Health,
 		manifests: deps.Manifests,
-		metrics:   deps.Metrics,
-		traces:    deps.Traces,
-		budget:    &budget{limit: cfg.MaxBuffered},
-		document:  describe(cfg.Version),
+
+		uploadPatience: progressWindow,
+		metrics:        deps.Metrics,
+		traces:         deps.Traces,
+		budget:         &budget{limit: cfg.MaxBuffered},
+		document:       describe(cfg.Version),
 	}
 	deps.Pipeline.backlog.limit = cfg.MaxQueued
 	s.handler = s.wrap(s.mux())

@@ -44,19 +44,20 @@ func (s *share) release() {
 // upload is a request body that is read as it comes in, however long it takes, as long as it makes progress: the time limit of the
 // server is for requests that are small.
 type upload struct {
-	request *http.Request
-	control *http.ResponseController
-	hash    hash.Hash
-	read    int64
-	window  int64 // read when the deadline was set last
-	failed  error // of the connection
+	request  *http.Request
+	control  *http.ResponseController
+	patience time.Duration // see progressWindow
+	hash     hash.Hash
+	read     int64
+	window   int64 // read when the deadline was set last
+	failed   error // of the connection
 
 	object bool // the items come from an object that the body named
 	body   io.Closer
 }
 
-func newUpload(w http.ResponseWriter, r *http.Request) *upload {
-	u := &upload{request: r, control: http.NewResponseController(w), hash: sha256.New()}
+func newUpload(w http.ResponseWriter, r *http.Request, patience time.Duration) *upload {
+	u := &upload{request: r, patience: patience, control: http.NewResponseController(w), hash: sha256.New()}
 	u.renew()
 	return u
 }
@@ -64,7 +65,7 @@ func newUpload(w http.ResponseWriter, r *http.Request) *upload {
 // renew gives the client another while.
 func (u *upload) renew() {
 	u.window = u.read
-	_ = u.control.SetReadDeadline(time.Now().Add(progressWindow)) // not supported, as in tests: nothing to be renewed
+	_ = u.control.SetReadDeadline(time.Now().Add(u.patience)) // not supported, as in tests: nothing to be renewed
 }
 
 // Read implements io.Reader.

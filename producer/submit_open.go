@@ -67,7 +67,7 @@ func (s *Server) openIntake(w http.ResponseWriter, r *http.Request) (*intake, *P
 	if p != nil {
 		return nil, p
 	}
-	in := &intake{server: s, source: newUpload(w, r), limit: s.cfg.MaxItems, budget: &share{budget: s.budget}}
+	in := &intake{server: s, source: newUpload(w, r, s.uploadPatience), limit: s.cfg.MaxItems, budget: &share{budget: s.budget}}
 	if !in.budget.take(uploadMemory) {
 		busy := newProblem(CodeBusy, "Too many large requests are being read; try again soon.")
 		return nil, &busy
