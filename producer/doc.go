@@ -18,30 +18,41 @@
 // A key of one org never sees another's resources. Keys are kept as SHA-256 only; a key is never taken from a
 // query, and no query, body, credential or key enters a log line or an error.
 //
-// Bodies are bounded, one by one ([Config.MaxBody]) and together ([Config.MaxBuffered]).
+// Bodies are bounded, one by one ([Config.MaxBody]) and together ([Config.MaxBuffered]); manifests, which are not held, by their items
+// and the length of a line. The items that wait are bounded, too ([Config.MaxQueued]): what would exceed it is answered 429, whole.
 //
 // # How a batch is accepted
 //
-// accept.go stores an accept record, publishes the items in chunks, each an atomic batch behind a guard message that
-// lets it in once, and, if there are several chunks, marks the record complete. Workers run nothing of a batch of several
-// chunks before that. The call is answered after the last step, so that an answer means: all of it is durable.
+// A batch of one page, without options that need feeding, is published with the call: an accept record that holds its
+// sealed manifest, then its items in one atomic chunk behind a guard message that lets it in once (accept.go, publish.go).
 //
-// An idempotency key and its org make the batch's id, so that a repeated call finds the record; the chunks of a request are
-// the same each time. That is why a caller without an answer may repeat its call at any point.
+// Any other is stored as a manifest (manifest.go): a pending record, a feed record, pages of 256 items in the manifest bucket under a
+// generation of the try, then the word that it is complete, from which on aggregators feed its items into the queue. Nothing of it runs
+// before. Its items are read one by one, from whatever format (submit*.go), and memory is bounded by a few pages and 8 bytes or so an id.
+// docs/adr/0005-manifest-and-feed.md has the reasons.
+//
+// The call is answered after the last step, so that an answer means: all of it is durable. An idempotency key and its org make the
+// batch's id, so that a repeated call finds the record. Of several tries with one key the first to complete the record wins; the
+// others answer for it if theirs was the same request. A try that fails, for a bad line or because its client hung up, takes back
+// what it stored.
 //
 // # Crash table
 //
 // What exists if the process dies right after a step, and what happens next. A step has the name of its failpoint
-// (package failpoint), at which the tests in integration/crash kill a front. The caller of the first four has no answer.
+// (package failpoint), at which the tests in integration/crash kill a front. The caller has no answer before the last.
 //
-//	step                 exists                              then
-//	accept_recorded      accept record, pending, no item     the call repeated: goes on from here. Else: the sweep abandons it
-//	atomic_staged        as above; NATS drops what of a      as above
-//	                     chunk was not committed
-//	chunk_published      some chunks, or the only one        repeated: their guards refuse them, the others follow. Else: of one
-//	                                                         chunk, the batch runs; of several, nothing runs, and it is abandoned
-//	acceptance_complete  the whole batch; nobody was woken   workers find it within a second; repeated: finds it accepted
-//	answer_written       the whole batch, or its receipts    as above; repeated: the same answer from the same receipts
+//	step                  exists                              then
+//	accept_recorded       accept record, pending, no item     the call repeated: goes on from here, or takes over with the next
+//	                                                          generation. Else: the sweep abandons it
+//	atomic_staged         as above; NATS drops what of a      as above
+//	                      chunk, or of pages, was not
+//	                      committed
+//	chunk_published       all items of a small batch          the batch runs; repeated: its guard refuses the chunk, and that is success
+//	manifest_page_stored  some pages, that nobody reads;      repeated: takes over, stores its own pages, removes these. Else: the
+//	                      a feed record that waits            sweep abandons the record and removes pages and feed record
+//	manifest_complete     all pages; the record is pending    as above
+//	acceptance_complete   the whole batch; nobody was told    workers, or the feeder, find it within a second; repeated: finds it accepted
+//	answer_written        the whole batch, or its receipts    as above; repeated: the same answer from the same receipts
 //
 // A call without a key that is repeated is another batch: its caller cannot tell whether the first one runs, unless it
 // got the header Copyfleet-Batch.
@@ -90,5 +101,6 @@
 // is in force here when the call that made it is answered; on other fronts, as soon as their watch delivers it. A
 // front whose watch broke keeps serving what it last knew and says so on /readyz.
 //
-// Time limits for reading a request and writing an answer belong to the http.Server around [Server.Handler].
+// Time limits for reading a request and writing an answer belong to the http.Server around [Server.Handler], but for manifests: an
+// upload may take as long as it likes while it brings 1 KiB in every 30 s.
 package producer
