@@ -232,7 +232,7 @@ func (c *deadRedriveCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	if answer.More {
-		_, _ = fmt.Fprintln(env.stderr, "copyfleet: there are more of them than one batch takes; run the command again for the rest") // nobody to tell
+		env.note("there are more of them than one batch takes; run the command again for the rest")
 	}
 	if !env.json && !c.Detach {
 		err := printf(env, "%s to run again, as %s\n", several(answer.Items, "dead letter", "dead letters"), clean(answer.Batch.ID))

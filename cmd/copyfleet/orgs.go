@@ -137,19 +137,3 @@ func listOrgs(ctx context.Context, env *environment, api *client) error {
 	}
 	return listed(env, t, len(answer.Orgs), "", "orgs")
 }
-
-// printf prints for people.
-func printf(env *environment, format string, args ...any) error {
-	_, err := fmt.Fprintf(env.stdout, format, args...)
-	return wrapPrint(err)
-}
-
-// printJSON prints one value on one line.
-func printJSON(env *environment, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	_, err = fmt.Fprintf(env.stdout, "%s\n", data)
-	return wrapPrint(err)
-}

@@ -53,7 +53,7 @@ func (c *reportCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
 	if state := protocol.BatchState(resp.Header.Get("Copyfleet-Batch-State")); state != "" && !state.Final() {
-		_, _ = fmt.Fprintf(env.stderr, "copyfleet: batch %s is %s: the report is as of now\n", clean(c.Batch), clean(string(state))) // the report matters
+		env.note(fmt.Sprintf("batch %s is %s: the report is as of now", c.Batch, state))
 	}
 	if c.Output == "" || c.Output == "-" {
 		_, err := io.Copy(env.stdout, broken{ctx, resp.Body})

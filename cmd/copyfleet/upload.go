@@ -152,7 +152,7 @@ func insist(ctx context.Context, env *environment, try func() (bool, error)) err
 		if time.Since(start)+pause > insistFor {
 			return err
 		}
-		_, _ = fmt.Fprintf(env.stderr, "copyfleet: %s; trying again in %s\n", clean(err.Error()), span(pause)) // nobody to tell
+		env.note(fmt.Sprintf("%s; trying again in %s", err, span(pause)))
 		select {
 		case <-ctx.Done():
 			return interrupted(ctx)

@@ -35,9 +35,7 @@ func (v *jsonView) batch(b *batch) {
 
 func (v *jsonView) item(*itemProgress) {}
 
-func (v *jsonView) note(text string) {
-	_, _ = fmt.Fprintf(v.env.stderr, "copyfleet: %s\n", text) // nobody to tell
-}
+func (v *jsonView) note(text string) { v.env.note(text) }
 
 func (v *jsonView) close(b *batch) error {
 	if v.err != nil || b == nil || b.State == v.state {
@@ -63,9 +61,7 @@ func (v *plainView) batch(b *batch) {
 
 func (v *plainView) item(*itemProgress) {}
 
-func (v *plainView) note(text string) {
-	_, _ = fmt.Fprintf(v.env.stderr, "copyfleet: %s\n", text) // nobody to tell
-}
+func (v *plainView) note(text string) { v.env.note(text) }
 
 // close prints what there is to say of a batch that is over.
 func (v *plainView) close(b *batch) error {
