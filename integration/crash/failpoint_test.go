@@ -25,6 +25,12 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.RerunRecorded: "TestKilledWhileRerunning",
 	failpoint.ClaimReleased: "TestKilledWhileHandingBack",
 	failpoint.Trimmed:       "TestKilledAfterTrim",
+
+	failpoint.ChunkFed: "TestKilledWhileFeeding", failpoint.FeedSaved: "TestKilledWhileFeeding", failpoint.Recalled: "TestKilledWhileFeeding",
+	failpoint.RestCanceled: "TestKilledWhileFeeding", failpoint.ControlOrdered: "TestKilledWhileFeeding", failpoint.RedoBegun: "TestKilledWhileFeeding",
+	failpoint.NoticeAsked:  "TestKilledWhileAskingForANotice",
+	failpoint.BatchEmptied: "TestKilledWhileRemoving", failpoint.BatchRemoved: "TestKilledWhileRemoving",
+
 	failpoint.NoticeSent:    "TestKilledAfterTheNotice",
 }
 
