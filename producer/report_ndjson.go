@@ -11,12 +11,17 @@ import (
 
 // rowView is an item as a report shows it: a line of a manifest, with the receipt beside it.
 type rowView struct {
+	lineView
+
+	Receipt receiptView `json:"receipt"`
+}
+
+// lineView is a line of a manifest.
+type lineView struct {
 	ID   string       `json:"id,omitempty"`
 	Src  locationView `json:"src"`
 	Dest locationView `json:"dest"`
 	protocol.Expect
-
-	Receipt receiptView `json:"receipt"`
 }
 
 // locationView is a [protocol.Location] with a form where the type has one, though it be empty: the intake asks for it.
@@ -41,12 +46,15 @@ type receiptView struct {
 
 // viewOf shows a row, with its credentials or without.
 func viewOf(r *row, secrets bool) rowView {
-	v := rowView{ID: r.item.ID, Expect: r.item.Expect, Receipt: receiptView{Receipt: r.receipt}}
+	line, redacted := lineOf(r, secrets)
+	return rowView{line, receiptView{Receipt: r.receipt, Redacted: redacted}}
+}
+
+// lineOf shows what was asked for, and tells whether anything of it is left out.
+func lineOf(r *row, secrets bool) (line lineView, redacted bool) {
 	src, srcCut := shownLocation(r.item.Src, secrets)
 	dest, destCut := shownLocation(r.item.Dest, secrets)
-	v.Src, v.Dest = locationView(src), locationView(dest)
-	v.Receipt.Redacted = srcCut.any() || destCut.any()
-	return v
+	return lineView{r.item.ID, locationView(src), locationView(dest), r.item.Expect}, srcCut.any() || destCut.any()
 }
 
 // cut is what is not shown of a location.
@@ -85,16 +93,28 @@ func bareURL(url string) string {
 	return bare
 }
 
-// ndjson renders rows as lines of JSON.
+// ndjson renders rows as lines of JSON: each a [rowView]. The receipt, the larger part, is put in by the encoder that is made for it.
 func ndjson(rows []row, secrets bool) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(len(rows) * 768)
-	enc := json.NewEncoder(&b)
+	out := make([]byte, 0, len(rows)*768)
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
 	for i := range rows {
-		if err := enc.Encode(viewOf(&rows[i], secrets)); err != nil {
+		line.Reset()
+		view, redacted := lineOf(&rows[i], secrets)
+		if err := enc.Encode(view); err != nil {
 			return nil, fmt.Errorf("render item %d: %w", rows[i].receipt.Index, err)
 		}
+		out = append(out, bytes.TrimSuffix(line.Bytes(), []byte("}\n"))...)
+		out = append(out, `,"receipt":`...)
+		var err error
+		if out, err = protocol.AppendReceipt(out, &rows[i].receipt); err != nil {
+			return nil, fmt.Errorf("render item %d: %w", rows[i].receipt.Index, err)
+		}
+		if redacted {
+			out = append(bytes.TrimSuffix(out, []byte("}")), `,"redacted":true}`...)
+		}
+		out = append(out, "}\n"...)
 	}
-	return b.Bytes(), nil
+	return out, nil
 }

@@ -105,6 +105,16 @@ func TestReportRowsAreManifestLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, secrets := range []bool{false, true} {
+			one := row{want, receiptsOf(protocol.ItemFailed, i)[0]}
+			long, err := protocol.Encode(viewOf(&one, secrets))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if short, err := ndjson([]row{one}, secrets); err != nil || string(short) != string(long)+"\n" {
+				t.Errorf("%v %s", err, cmp.Diff(string(long)+"\n", string(short)))
+			}
+		}
 		var got protocol.ManifestItem
 		if err := json.Unmarshal(text, &got); err != nil || !cmp.Equal(want, got) {
 			t.Errorf("%v %s", err, cmp.Diff(want, got))
