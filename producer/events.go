@@ -56,7 +56,7 @@ func (s *Server) watchBatch(w http.ResponseWriter, r *http.Request) {
 	defer s.pipeline.leave(h)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer s.waits.join(cancel)()
+	defer s.streaming.join(cancel)()
 	out := newEventWriter(w, &s.pipeline.views.streams)
 	defer out.close()
 	if err := out.begin(); err != nil || r.Method == http.MethodHead {

@@ -69,6 +69,7 @@ type Server struct {
 	cfg       Config
 	pipeline  *Pipeline
 	waits     *waits
+	streaming *waits // event streams
 	reports   reports
 	registry  *Registry
 	presigner Presigner
@@ -96,6 +97,7 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		cfg:       cfg,
 		pipeline:  deps.Pipeline,
 		waits:     newWaits(),
+		streaming: newWaits(),
 		registry:  deps.Registry,
 		presigner: deps.Presigner,
 		health:    deps.Health,

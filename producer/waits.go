@@ -52,17 +52,23 @@ func (w *waits) over() bool {
 	return w.ended
 }
 
-// StopWaiting ends the wait of every call, now and from now on: each is told where to ask for its batch.
-func (s *Server) StopWaiting() {
-	s.waits.mu.Lock()
-	defer s.waits.mu.Unlock()
-	s.waits.ended = true
-	for _, cancel := range s.waits.cancels {
+// end ends all of them, now and from now on.
+func (w *waits) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	for _, cancel := range w.cancels {
 		cancel()
 	}
 }
 
-// Settle returns when no call waits any more, or after the limit.
+// StopWaiting ends the wait of every call, now and from now on: each is told where to ask for its batch. Event streams end, too.
+func (s *Server) StopWaiting() {
+	s.waits.end()
+	s.streaming.end()
+}
+
+// Settle returns when no call waits any more, or after the limit. Event streams are not waited for: their watchers come again.
 func (s *Server) Settle(limit time.Duration) {
 	s.waits.mu.Lock()
 	empty := s.waits.empty
