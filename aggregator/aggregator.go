@@ -12,6 +12,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/internal/observe"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 	// RetainEvery is how often batches are looked for whose time is over. 0: 10 min, or half of Retention if that is less.
 	RetainEvery time.Duration
 	Logger      *slog.Logger
+	Metrics     *observe.Metrics // nil: nothing is measured
 }
 
 func (c *Config) defaults() {
@@ -118,6 +120,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		return fmt.Errorf("aggregator: %w", err)
 	}
 	defer reader.Close()
+	if err := a.showLag(reader); err != nil {
+		return err
+	}
 	deaf, err := a.conn.WatchHints(broker.Hints{Changed: a.changed, Feeder: a.feeder.hints.feeder})
 	if err != nil {
 		return fmt.Errorf("aggregator: %w", err)
@@ -216,6 +221,7 @@ func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 	a.taken[bundle.Sequence] = true
 	a.unsaved = append(a.unsaved, bundle.Bundle)
 	a.reports = append(a.reports, b.Reports...)
+	a.cfg.Metrics.Folded(ctx, len(b.Reports))
 	touched := map[batchKey]*book{}
 	for i := range b.Reports {
 		book, err := a.ledger.fold(ctx, &b.Reports[i])
@@ -280,7 +286,9 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 		}
 		units = append(units, u)
 	}
+	begun := time.Now()
 	lost, err := store(ctx, a.bucket, units)
+	a.measure(ctx, begun, lost, err)
 	failpoint.Hit(failpoint.Committed)
 	if err != nil {
 		// Whether a write arrived is not known: start from what KV holds.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -34,7 +35,8 @@ type feeder struct {
 	markers []marker // of feed records and controls that are gone
 	bare    map[string]bool
 
-	caughtUp [2]bool // the watches have delivered what there was
+	unfed    atomic.Int64 // items that are yet to be fed, for those who measure
+	caughtUp [2]bool      // the watches have delivered what there was
 	started  time.Time
 	beaten   time.Time
 }
@@ -210,9 +212,11 @@ func (f *feeder) step(ctx context.Context) time.Duration {
 		}
 		after, err := f.look(ctx, r)
 		if err != nil {
-			f.trouble(ctx, "look after "+string(r.key.batch), err)
-			f.due.put(r, time.Now().Add(retryFeed))
-			return retryFeed
+			f.putOff(ctx, r, err)
+			if errors.Is(err, broker.ErrUnavailable) {
+				return retryFeed
+			}
+			continue
 		}
 		if f.rows[r.name] == r {
 			f.due.put(r, time.Now().Add(after))
@@ -224,6 +228,13 @@ func (f *feeder) step(ctx context.Context) time.Duration {
 		return retryFeed
 	}
 	return f.pause()
+}
+
+// putOff has a batch wait that met an error, longer each time, so that it does not hold up the others.
+func (f *feeder) putOff(ctx context.Context, r *row, err error) {
+	f.trouble(ctx, "look after "+string(r.key.batch), err)
+	f.leave(r)
+	f.due.put(r, time.Now().Add(r.later(retryFeed, endMost)))
 }
 
 // pause is how long nothing needs to be done.
@@ -247,6 +258,7 @@ func (f *feeder) trouble(ctx context.Context, task string, err error) {
 // beat tells other aggregators that this one lives.
 func (f *feeder) beat() {
 	f.beaten = time.Now()
+	f.weigh()
 	if err := f.conn.TellFeeder(f.id, false); err != nil {
 		f.log.Debug("others were not told that this aggregator feeds, and may take batches over", "error", err)
 	}

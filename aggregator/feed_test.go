@@ -268,6 +268,22 @@ func TestBatchThatEndedHasNoFeedRecord(t *testing.T) {
 	})
 }
 
+func TestBatchThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	defer b.run(aggregator.Config{})()
+	for range 5 {
+		broken := accepted("ORG", 10, protocol.Options{})
+		put(b, broker.BatchBucket, protocol.AcceptKey("ORG", broken.Batch), []string{"no record"})
+		put(b, broker.FeedBucket, protocol.ControlKey("ORG", broken.Batch), protocol.Feed{Version: 1, Org: "ORG", Batch: broken.Batch})
+	}
+	c := b.crew()
+	for range 3 {
+		b.accept(accepted("ORG", 300, protocol.Options{}))
+		eachOnce(t, c.collect(300), 0, 300)
+	}
+}
+
 // TestFeedersSideBySide runs three aggregators on many batches: they share them, and what one of them does in vain is not seen.
 func TestFeedersSideBySide(t *testing.T) {
 	t.Parallel()

@@ -38,9 +38,14 @@ func (f *feeder) feedLine(ctx context.Context, l *line) error {
 	}
 	for idle := 0; room > 0 && idle < l.size; {
 		share := min(max(room/len(l.orgs), 1), broker.MaxChunk)
-		n, err := f.feedSome(ctx, l.turn(), share)
-		if err != nil {
+		r := l.turn()
+		n, err := f.feedSome(ctx, r, share)
+		if errors.Is(err, broker.ErrUnavailable) || errors.Is(err, broker.ErrFull) {
 			return err
+		}
+		if err != nil {
+			f.putOff(ctx, r, err)
+			continue
 		}
 		if n == 0 {
 			idle++
@@ -136,6 +141,7 @@ func (f *feeder) publish(ctx context.Context, r *row, first, end int, works [][]
 		return 0, err //nolint:wrapcheck // says what it was
 	}
 	failpoint.Hit(failpoint.ChunkFed)
+	f.cfg.Metrics.Fed(ctx, len(works))
 	return end, nil
 }
 

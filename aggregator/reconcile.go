@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// maxWaits bounds how much longer the reconciler waits each time it found nothing.
-const maxWaits = 4
+const (
+	maxWaits  = 4 // bounds how much longer the reconciler waits each time it found nothing
+	heldWaits = 6 // times as long it waits while anything was delivered and not acknowledged, be it of another batch
+)
 
 // reconcile notices what got lost inside the queue: a batch that is wholly fed, of which nothing was heard for long, nothing waits in
 // the queue and no worker holds anything. Its items are fed again. If they were not lost after all, workers find that by
@@ -18,6 +20,9 @@ func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 	backlog, err := f.conn.Backlog(ctx, r.record.shard(r.key.org))
 	if err != nil || backlog.Waiting > 0 {
 		return err //nolint:wrapcheck // says what it was
+	}
+	if backlog.Held > 0 && time.Since(r.stirred) < heldWaits*f.cfg.RecoverAfter {
+		return nil // they may be its items, handed back for a while
 	}
 	if s.Tally.Retrying > 0 {
 		due, err := f.lastRetry(ctx, r)
