@@ -25,7 +25,7 @@ func inOrder[T any](ctx context.Context, first, last int, read func(ctx context.
 	for number := first; number < last && ctx.Err() == nil; number++ {
 		pages.Go(func() stream.Callback {
 			var got T
-			err := ctx.Err()
+			err := context.Cause(ctx)
 			if err == nil {
 				got, err = read(ctx, number)
 			}
