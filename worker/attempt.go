@@ -104,9 +104,10 @@ func (w *Worker) cleanUp(j *job) {
 }
 
 // attempt runs the copy and catches what it may throw.
-func (w *Worker) attempt(work context.Context, j *job) result {
-	ctx := j.ctx
-	res := result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
+func (w *Worker) attempt(work context.Context, j *job) (res result) {
+	ctx, span := w.begun(j)
+	defer func() { w.measured(ctx, span, j, &res) }()
+	res = result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
 	thrown := panics.Try(func() {
 		if j.work.Kind == protocol.KindWebhook {

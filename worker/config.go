@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/copyfleet/copyfleet/internal/observe"
 )
 
 // Config is how a worker behaves.
@@ -27,6 +29,8 @@ type Config struct {
 	SpoolDir   string
 	SpoolLimit int64
 	Logger     *slog.Logger
+	Metrics    *observe.Metrics // nil: nothing is measured
+	Traces     *observe.Traces  // nil: no spans
 }
 
 // DefaultSlots is the number of slots of a worker that is given none.

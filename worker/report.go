@@ -16,12 +16,14 @@ import (
 // the next one gathers, so that one fsync serves all that finished meanwhile.
 type reporter struct {
 	head  []byte        // of every bundle
+	many  int           // reports that are worth a bundle at once
 	room  chan struct{} // holds a token for each item whose news are not stored yet
 	wake  chan struct{} // holds a token when something was gathered
 	ended chan struct{} // closed when nothing more will come
 
 	mu       sync.Mutex
 	gathered []news
+	urgent   bool           // there is one of the interactive lane among them, or they are many
 	bundle   []byte         // the last one, to be written over; of the goroutine that stores
 	open     sync.WaitGroup // of the items in room
 }
@@ -30,6 +32,7 @@ type reporter struct {
 type news struct {
 	job    *job
 	report []byte
+	since  time.Time // when it was made
 }
 
 // Bounds of what was done and is not stored yet, in items and in their share of the slots. All of them are held, and their slots
@@ -41,11 +44,16 @@ const (
 	bundleLimit = 512       // reports in a bundle
 	bundleBytes = 512 << 10 // and roughly this many bytes
 	reportSize  = 576       // bytes that most reports do not exceed
+
+	// A bundle of bulk items that is smaller than a share of the slots waits for a moment: they do not hold slots any more.
+	bundleShare  = 2
+	bundleLinger = 2 * time.Millisecond
 )
 
 func newReporter(cfg *Config) *reporter {
 	return &reporter{
 		head: appendBundleHead(nil, cfg.ID),
+		many: max(1, cfg.Slots/bundleShare),
 		room: make(chan struct{}, min(unreportedShare*cfg.Slots, unreportedMost)),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
@@ -65,11 +73,41 @@ func (r *reporter) leave() {
 func (r *reporter) add(n news) {
 	r.mu.Lock()
 	r.gathered = append(r.gathered, n)
+	first, urgent := len(r.gathered) == 1, !n.job.bulk() || len(r.gathered) >= r.many
+	wake := first || urgent && !r.urgent
+	r.urgent = r.urgent || urgent
 	r.mu.Unlock()
+	if !wake {
+		return
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// linger waits for more to come before what was gathered is stored, if there is something, and it can wait.
+func (r *reporter) linger(timer *time.Timer) {
+	r.mu.Lock()
+	waits := len(r.gathered) > 0 && !r.urgent
+	r.mu.Unlock()
+	if !waits {
+		return
+	}
+	timer.Reset(bundleLinger)
+	for waits {
+		select {
+		case <-timer.C:
+			return
+		case <-r.ended:
+			return
+		case <-r.wake:
+			r.mu.Lock()
+			waits = !r.urgent
+			r.mu.Unlock()
+		}
+	}
+	timer.Stop()
 }
 
 // take returns as many of the gathered as fit a message.
@@ -85,14 +123,17 @@ func (r *reporter) take() []news {
 	}
 	bundle := r.gathered[:n:n]
 	if r.gathered = r.gathered[n:]; len(r.gathered) == 0 {
-		r.gathered = nil
+		r.gathered, r.urgent = nil, false
 	}
 	return bundle
 }
 
 // reportAll stores what is gathered until the reporter has ended.
 func (w *Worker) reportAll(work context.Context) {
+	timer := time.NewTimer(bundleLinger)
+	defer timer.Stop()
 	for {
+		w.reporter.linger(timer)
 		bundle := w.reporter.take()
 		if len(bundle) > 0 {
 			w.reportBundle(work, bundle)
@@ -115,6 +156,7 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 	if err := w.storeFirmly(work, bundle); err != nil {
 		w.abandon(work, err, jobs...)
 	} else {
+		w.stored(work, bundle)
 		w.answer(jobs)
 	}
 	for range jobs {
@@ -180,5 +222,5 @@ func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt)
 		w.reporter.leave()
 		return
 	}
-	w.reporter.add(news{job: j, report: encoded})
+	w.reporter.add(news{job: j, report: encoded, since: time.Now()})
 }

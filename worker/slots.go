@@ -9,6 +9,7 @@ import (
 // the fetch of an item until its destination is visible, or it failed.
 type slots struct {
 	mu       sync.Mutex
+	all      int
 	free     int
 	freeBulk int
 	bulk     int           // all of those for the rest
@@ -16,15 +17,15 @@ type slots struct {
 	released chan struct{} // holds a token after a release, or when it is time to look again
 }
 
-// A fetch of bulk work waits until a quarter of its slots is free, or for gather: one claim then serves many items. What waits in
-// the interactive lane is fetched meanwhile.
+// A fetch of bulk work waits until half of its slots are free, or for gather: one claim, which is an fsync, then serves many items. What
+// waits in the interactive lane is fetched meanwhile.
 const (
-	gatherShare = 4
-	gather      = time.Millisecond
+	gatherShare = 2
+	gather      = 2 * time.Millisecond
 )
 
 func newSlots(all, bulk int) *slots {
-	return &slots{free: all, freeBulk: bulk, bulk: bulk, released: make(chan struct{}, 1)}
+	return &slots{all: all, free: all, freeBulk: bulk, bulk: bulk, released: make(chan struct{}, 1)}
 }
 
 // available returns what may be fetched now. Only the intake takes slots, so that what is available stays so. wait, unless 0, is
@@ -54,6 +55,13 @@ func (s *slots) take(bulk bool) { s.change(-1, bulk) }
 func (s *slots) give(bulk bool) {
 	s.change(+1, bulk)
 	s.poke()
+}
+
+// count returns how many are occupied and free.
+func (s *slots) count() (busy, free int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all - s.free, s.free
 }
 
 // poke wakes the intake.

@@ -80,6 +80,7 @@ func (w *Worker) start(work context.Context, running *pool.Pool, confirming *con
 	for _, j := range jobs {
 		j.begin(work, shared)
 	}
+	claiming := time.Now()
 	if err := w.claims.add(work, jobs); err != nil {
 		w.cfg.Logger.Warn("cannot claim work; giving it back", "items", len(jobs), "error", err)
 		w.returnUnstarted(jobs, fetchRetry)
@@ -87,6 +88,7 @@ func (w *Worker) start(work context.Context, running *pool.Pool, confirming *con
 		return
 	}
 	failpoint.Hit(failpoint.ClaimStored)
+	w.claimed(work, claiming, jobs)
 	confirming.Go(func() { w.controls.confirm(work, shared, jobs) })
 	for _, j := range jobs {
 		running.Go(func() { w.run(work, j) })

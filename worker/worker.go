@@ -78,6 +78,9 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		notices:   newNotices(cfg.Slots),
 		alone:     make(chan struct{}, 1),
 	}
+	if err := cfg.Metrics.WatchSlots(w.slots.count); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	return w, nil
 }
 

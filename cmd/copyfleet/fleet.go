@@ -115,7 +115,7 @@ type fleetWorker struct {
 
 // start joins a worker to its drivers.
 func (f workerFlags) start(
-	ctx context.Context, conn *broker.Conn, objects worker.ObjectDriver, sealer *protocol.Sealer, log *slog.Logger,
+	ctx context.Context, conn *broker.Conn, objects worker.ObjectDriver, sealer *protocol.Sealer, told *telemetry, log *slog.Logger,
 ) (*fleetWorker, error) {
 	dir, err := sandboxDir(f.Sandboxes)
 	if err != nil {
@@ -129,7 +129,9 @@ func (f workerFlags) start(
 		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout,
 		MaxIdlePerHost: idleConns(f.Slots), UserAgent: userAgent(),
 	})
-	w, err := worker.New(ctx, worker.Config{ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log},
+	w, err := worker.New(ctx, worker.Config{
+		ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log, Metrics: told.metrics, Traces: told.traces,
+	},
 		conn, worker.Drivers{Sandboxes: sandboxes, HTTP: client, Objects: objects}, sealer)
 	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {
 		return nil, errors.Join(exitWith(exitUsage, "%w", err), sandboxes.Close())
@@ -162,6 +164,7 @@ func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-func startAggregator(ctx context.Context, flags aggregatorFlags, conn *broker.Conn, log *slog.Logger) (*aggregator.Aggregator, error) {
-	return aggregator.New(ctx, aggregator.Config{ID: processID(), Retention: flags.Retention, Logger: log}, conn) //nolint:wrapcheck // says what it was
+func startAggregator(ctx context.Context, flags aggregatorFlags, conn *broker.Conn, told *telemetry, log *slog.Logger) (*aggregator.Aggregator, error) {
+	cfg := aggregator.Config{ID: processID(), Retention: flags.Retention, Logger: log, Metrics: told.metrics}
+	return aggregator.New(ctx, cfg, conn) //nolint:wrapcheck // says what it was
 }

@@ -59,6 +59,7 @@ func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
 // workerCmd runs a worker alone.
 type workerCmd struct {
 	workerFlags
+	metricsFlags
 	natsFlags
 	sealFlags
 	S3          s3Flags `embed:""`
@@ -89,7 +90,12 @@ func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	defer client.Close()
-	w, err := c.start(ctx, conn, objects, sealer, env.log)
+	told, err := startTelemetry(ctx, "worker", c.MetricsListen, env.log)
+	if err != nil {
+		return err
+	}
+	defer told.close(ctx)
+	w, err := c.start(ctx, conn, objects, sealer, told, env.log)
 	if err != nil {
 		return err
 	}
@@ -101,6 +107,7 @@ func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 // aggregatorCmd runs the aggregator alone. It takes the flags of the object store, so that every role can be given the
 // same settings; it does not use them yet.
 type aggregatorCmd struct {
+	metricsFlags
 	aggregatorFlags
 	natsFlags
 	S3 s3Flags `embed:""`
@@ -113,7 +120,12 @@ func (c *aggregatorCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer conn.Close()
-	a, err := startAggregator(ctx, c.aggregatorFlags, conn, env.log)
+	told, err := startTelemetry(ctx, "aggregator", c.MetricsListen, env.log)
+	if err != nil {
+		return err
+	}
+	defer told.close(ctx)
+	a, err := startAggregator(ctx, c.aggregatorFlags, conn, told, env.log)
 	if err != nil {
 		return err
 	}

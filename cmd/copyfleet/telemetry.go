@@ -64,7 +64,9 @@ func (t *telemetry) serve(ctx context.Context, listen string) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, "{\"status\":\"ok\",\"version\":%q}\n", version) // the caller is gone if this fails
 	})
-	t.http = &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readHeaderTimeout, WriteTimeout: time.Minute, MaxHeaderBytes: maxHeaderBytes}
+	t.http = &http.Server{
+		Handler: mux, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readHeaderTimeout, WriteTimeout: time.Minute, MaxHeaderBytes: maxHeaderBytes,
+	}
 	t.served = make(chan error, 1)
 	go func() { t.served <- t.http.Serve(listener) }()
 	t.log.Info("metrics are shown", "url", "http://"+listener.Addr().String()+"/metrics")

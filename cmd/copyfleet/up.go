@@ -217,7 +217,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if u.fold, err = startAggregator(ctx, u.cmd.aggregatorFlags, u.conn, u.log); err != nil {
+	if u.fold, err = startAggregator(ctx, u.cmd.aggregatorFlags, u.conn, u.told, u.log); err != nil {
 		return err
 	}
 	w := u.cmd.workerFlags
@@ -230,7 +230,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	if len(w.EgressAllow) == 0 {
 		w.EgressAllow = loopback()
 	}
-	if u.worker, err = w.start(ctx, u.conn, u.objects, sealer, u.log); err != nil {
+	if u.worker, err = w.start(ctx, u.conn, u.objects, sealer, u.told, u.log); err != nil {
 		return err
 	}
 	u.onClose(u.worker.close)

@@ -279,9 +279,9 @@ func (in *Intake) delivery(q *queue, msg *nats.Msg) (*Delivery, error) {
 		Sequence: meta.Sequence.Consumer,
 		Repeated: meta.NumDelivered > 1 || meta.Sequence.Stream <= in.marks[q.stream],
 		Epoch:    in.epoch,
-		Asked:    in.asked,
-		reply:    msg.Reply,
-		conn:     in.conn,
+		Asked:    in.asked, Published: meta.Timestamp,
+		reply: msg.Reply,
+		conn:  in.conn,
 	}, nil
 }
 
@@ -335,6 +335,8 @@ type Delivery struct {
 	Epoch    uint64 // [Conn.Epoch] when it was fetched
 	// Asked is when it was asked for: the server counts AckWait from then or later.
 	Asked time.Time
+	// Published is when it came into the queue, by the server's clock.
+	Published time.Time
 
 	reply string
 	conn  *Conn
