@@ -22,6 +22,7 @@ const (
 
 // elsewhere are the points at which no plain batch arrives; the test that kills there.
 var elsewhere = map[failpoint.Point]string{
+	failpoint.ManifestPageStored: "TestFrontKilledInMidManifest", failpoint.ManifestComplete: "TestFrontKilledInMidManifest",
 	failpoint.RerunRecorded: "TestKilledWhileRerunning",
 	failpoint.ClaimReleased: "TestKilledWhileHandingBack",
 	failpoint.Trimmed:       "TestKilledAfterTrim",
@@ -31,7 +32,7 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.NoticeAsked:  "TestKilledWhileAskingForANotice",
 	failpoint.BatchEmptied: "TestKilledWhileRemoving", failpoint.BatchRemoved: "TestKilledWhileRemoving",
 
-	failpoint.NoticeSent:    "TestKilledAfterTheNotice",
+	failpoint.NoticeSent: "TestKilledAfterTheNotice",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

@@ -90,29 +90,3 @@ func TestNATSKilledInMidBatch(t *testing.T) {
 	f.Check(t, id, batch, settles)
 	t.Logf("%d items, %d faults (nats-server killed), 0 lost; %d files seen, each whole", len(receipts), kills, stop())
 }
-
-// A front dies between two chunks. Nothing of the batch runs until its caller has repeated the call; then all of it.
-func TestFrontKilledBetweenChunks(t *testing.T) {
-	t.Parallel()
-	f := mixtest.NewUp(t, "SLOTS=64")
-	batch := f.Small("chunks", 1005)
-	stop := f.Watch(t, batch)
-	doomed := f.Start(t, "up", "FAILPOINT=chunk_published")
-	call := send(t, f, batch)
-	doomed.Wait(t)
-	if !doomed.Killed() {
-		t.Fatal("the front did not die at its failpoint")
-	}
-	f.Start(t, "up")
-	// These come behind the first chunk in its queue: once they are done, its items had their turn.
-	behind := f.Small("behind", 150)
-	f.Check(t, send(t, f, behind).finish(t, f), behind, settles)
-	if n := f.AskedBelow("/get/chunks/"); n != 0 {
-		t.Errorf("%d items ran of a batch that was never accepted", n)
-	}
-	receipts := f.Check(t, call.finish(t, f), batch, settles)
-	if n := f.AskedBelow("/get/chunks/"); n != len(batch) {
-		t.Errorf("%d items were run %d times", len(batch), n)
-	}
-	t.Logf("%d items, 1 fault (front killed after the first of 2 chunks), 0 lost; %d files seen, each whole", len(receipts), stop())
-}
