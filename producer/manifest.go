@@ -69,7 +69,7 @@ func (p *Pipeline) begin(ctx context.Context, o *order) (record protocol.Accepta
 		if getErr != nil {
 			return record, false, getErr
 		}
-		if found.Request != "" {
+		if older := found.Chunks > 1 && found.State != protocol.AcceptComplete; found.Request != "" && !older {
 			if o.request != [32]byte{} && found.Request != hex.EncodeToString(o.request[:]) {
 				return found, false, errKeyReused
 			}
@@ -78,6 +78,7 @@ func (p *Pipeline) begin(ctx context.Context, o *order) (record protocol.Accepta
 			}
 			return found, false, errKeyReused // a small batch, which this one is not
 		}
+		// It is pending, or abandoned, or of an older version that published large batches in several chunks.
 		record.Generation, tookOver = found.Generation+1, found.State == protocol.AcceptPending
 		_, err = p.rewrite(ctx, &record, revision)
 	}

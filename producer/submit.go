@@ -141,6 +141,9 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 			p.add("", faultTooMany, "There are more than "+itoa(in.limit)+" items, which is the most for one batch.")
 			return item, in.refused()
 		}
+		if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.budget.take(largeUpload) {
+			return item, &refusal{busy()}
+		}
 		if p.total == 0 {
 			return item, nil
 		}
@@ -164,8 +167,6 @@ func (in *intake) unreadable(err error) error {
 	case in.source.object:
 		in.server.fault(in.source.request, "read a manifest from its bucket", err)
 		p = newProblem(CodeStorageUnavailable, "The manifest could not be read to its end; nothing was accepted.")
-	case errors.Is(err, errBusy):
-		p = newProblem(CodeBusy, "Too many large requests are being read; try again soon.")
 	default:
 		p = newProblem(CodeBodyIncomplete, "The body ended before its announced length, or came too slowly; nothing was accepted.")
 	}

@@ -11,16 +11,15 @@ import (
 )
 
 const (
-	// uploadMemory is what an upload takes of [Config.MaxBuffered] beside the ids of its items, in bytes.
-	uploadMemory = 8 << 20
+	// smallUpload and largeUpload are what an upload takes of [Config.MaxBuffered], in bytes, up to a page of items and beyond: its
+	// buffers, and pages on their way. The ids of items come on top.
+	smallUpload = 256 << 10
+	largeUpload = 8 << 20
 	// An upload must bring progressBytes in every progressWindow.
 	progressBytes  = 1 << 10
 	progressWindow = 30 * time.Second
 	drainTimeout   = 10 * time.Second
 )
-
-// errBusy says that there is no memory left for large requests.
-var errBusy = errors.New("too many large requests")
 
 // share is what one request holds of a budget.
 type share struct {

@@ -38,6 +38,7 @@ type itemCheck struct {
 	problems problems
 	count    int
 	ids      *idSet
+	crowded  bool // there was no memory for more ids
 
 	pool    string                      // of the sandboxes so far; "": none yet
 	last    [2]protocol.SandboxID       // looked up last, a side each: most batches have one or two
@@ -106,7 +107,7 @@ func (c *itemCheck) place(item *protocol.ManifestItem, at string) {
 	case known:
 		c.problems.add(at+"/id", faultDuplicateID, "An earlier item has the same id.")
 	case !room:
-		c.problems.add(at+"/id", faultTooMany, "Too many large requests are being read; there is no memory for the ids of this one now. Try again soon.")
+		c.crowded = true
 	}
 }
 

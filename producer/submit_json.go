@@ -91,6 +91,11 @@ func (j *jsonRows) readAhead() *Problem {
 	if j.itemsOnly {
 		return nil
 	}
+	if n := j.in.source.request.ContentLength; n < 0 || n > smallUpload/2 {
+		if !j.in.budget.take(smallJSON) {
+			return busy()
+		}
+	}
 	start, err := io.ReadAll(io.LimitReader(j.meter.src, smallJSON+1))
 	if err != nil {
 		p, _ := asProblem(j.in.unreadable(err))
@@ -171,7 +176,7 @@ func (j *jsonRows) member(name string) error {
 			p.add(pointer("", name), faultOutOfOrder, "In a document of more than 1 MiB this member must stand before items.")
 		}
 		if slices.ContainsFunc(j.given, func(m member) bool { return m.name == name }) {
-			p.add(pointer("", name), faultDuplicate, "This option is given in the query and in the body.")
+			p.add(pointer("", name), faultUnexpected, "This option is given in the query and in the body.")
 		}
 		j.given = append(j.given, member{name, v})
 	default:

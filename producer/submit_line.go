@@ -11,7 +11,7 @@ const (
 	// maxLine bounds a line of a manifest, and an item of a JSON document, in bytes.
 	maxLine = 1 << 20
 	// lineBuffer is what is read at once.
-	lineBuffer = 128 << 10
+	lineBuffer = 64 << 10
 
 	utf8BOM = "\xef\xbb\xbf"
 )

@@ -68,9 +68,8 @@ func (s *Server) openIntake(w http.ResponseWriter, r *http.Request) (*intake, *P
 		return nil, p
 	}
 	in := &intake{server: s, source: newUpload(w, r, s.uploadPatience), limit: s.cfg.MaxItems, budget: &share{budget: s.budget}}
-	if !in.budget.take(uploadMemory) {
-		busy := newProblem(CodeBusy, "Too many large requests are being read; try again soon.")
-		return nil, &busy
+	if !in.budget.take(smallUpload) {
+		return nil, busy()
 	}
 	in.check = newItemCheck(s, principalOf(r).Org, in.budget)
 	p = in.begin(r, kind)
@@ -80,6 +79,11 @@ func (s *Server) openIntake(w http.ResponseWriter, r *http.Request) (*intake, *P
 		return nil, p
 	}
 	return in, nil
+}
+
+func busy() *Problem {
+	p := newProblem(CodeBusy, "Too many large requests are being read; try again soon.")
+	return &p
 }
 
 // begin reads as far as is needed to know the options and where the items are.

@@ -197,7 +197,7 @@ func TestBadOptions(t *testing.T) {
 		{"application/json", "", `{"items":[` + aItem + `],"rate":"5"}`, "/rate wrong_type"},
 		{"application/json", "", `{"items":[` + aItem + `],"webhook":{"secret":"x"}}`, "/webhook/url missing"},
 		{"application/json", "", `{"items":[` + aItem + `],"priority":1}`, "/priority unknown_member"},
-		{"application/json", "?rate=3", `{"items":[` + aItem + `],"rate":5}`, "/rate duplicate_header"},
+		{"application/json", "?rate=3", `{"items":[` + aItem + `],"rate":5}`, "/rate unexpected_member"},
 		{"application/json", "", `{}`, "/items missing"},
 		{"application/json", "", `{"items":[]}`, " empty"},
 		{"application/json", "", `{"items":{}}`, "/items wrong_type"},
@@ -416,5 +416,41 @@ func TestSlowUpload(t *testing.T) {
 	})
 	if view := decode[batchView](got.want(202, "")); view.Total != 2000 {
 		t.Errorf("batch %+v", view)
+	}
+}
+
+// TestCrowd refuses large uploads, and takes small ones, while others have the memory; and gives back what it took.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	s := newIntakeStage(t)
+	s.server.budget.limit = largeUpload
+	s.call("one/copy", "POST", "/v1/batches", lines(300, nil), "Content-Type", ndjsonMedia).want(503, CodeBusy)
+	s.submit(ndjsonMedia, "", lines(2, nil))
+	s.server.budget.limit = largeUpload + smallUpload + 16<<10
+	s.call("one/copy", "POST", "/v1/batches", lines(3000, nil), "Content-Type", ndjsonMedia).want(503, CodeBusy)
+	s.submit(ndjsonMedia, "", lines(300, nil))
+	if used := s.server.budget.used.Load(); used != 0 {
+		t.Errorf("%d bytes are still taken", used)
+	}
+}
+
+// TestIDsAreHeldApart adds a million ids and finds each again.
+func TestIDsAreHeldApart(t *testing.T) {
+	t.Parallel()
+	limit := &budget{limit: 64 << 20}
+	set := newIDSet(&share{budget: limit})
+	const n = 1_000_000
+	for i := range n {
+		if known, room := set.add(itoa(i)); known || !room {
+			t.Fatalf("id %d: known %v, room %v", i, known, room)
+		}
+	}
+	for i := range n {
+		if known, _ := set.add(itoa(i)); !known {
+			t.Fatalf("id %d is not known", i)
+		}
+	}
+	if len(set.table)*8 != 16<<20 {
+		t.Errorf("the table has %d bytes", len(set.table)*8)
 	}
 }
