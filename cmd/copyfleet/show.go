@@ -14,11 +14,12 @@ import (
 type showCmd struct {
 	clientFlags
 	filterFlags
-	Batch string `arg:"" help:"The batch."`
-	Items bool   `help:"List its items as well."`
-	Item  string `help:"Show one item with all its attempts." placeholder:"INDEX"`
-	State string `help:"Only items in this state." enum:"queued,running,retrying,succeeded,failed,canceled,skipped," default:"" placeholder:"STATE"`
-	Limit int    `help:"Items to list, at most; 0: all." default:"100" placeholder:"N"`
+	Batch   string `arg:"" help:"The batch."`
+	Items   bool   `help:"List its items as well."`
+	Item    string `help:"Show one item with all its attempts." placeholder:"INDEX"`
+	State   string `help:"Only items in this state." enum:"queued,running,retrying,succeeded,failed,canceled,skipped," default:"" placeholder:"STATE"`
+	Webhook bool   `help:"Show how the notice of the end was delivered."`
+	Limit   int    `help:"Items to list, at most; 0: all." default:"100" placeholder:"N"`
 }
 
 // Validate implements kong's check.
@@ -52,6 +53,9 @@ func (c *showCmd) Run(ctx context.Context, env *environment) error {
 	}
 	if c.Item != "" {
 		return c.showItem(ctx, env, api)
+	}
+	if c.Webhook {
+		return c.showWebhook(ctx, env, api)
 	}
 	var b batch
 	if err := api.get(ctx, batchPath(c.Batch), nil, &b); err != nil {

@@ -3,7 +3,10 @@ package commandline
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
@@ -132,5 +135,33 @@ func TestPipe(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
 	if last := lines[len(lines)-1]; !strings.Contains(last, " succeeded: 5 succeeded, ") || len(lines) > 4 || out.Stderr != "" {
 		t.Errorf("printed\n%s%s", out.Stdout, out.Stderr)
+	}
+}
+
+// Who asked to be told of the end is told, signed with a secret that no flag has shown.
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	f := up(t)
+	var mu sync.Mutex
+	var signature string
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		signature = r.Header.Get("Copyfleet-Signature")
+	}))
+	defer receiver.Close()
+	id := detached(t, f, small(f, "hook", 1), "--webhook", receiver.URL+"/told?token=hidden", "--webhook-secret-file", file(t, "secret", "0123456789abcdef0123456789abcdef\n"))
+	expect(t, f, allSucceeded, "watch", id)
+	var shown string
+	if !mixtest.Until(limit, func() bool {
+		shown = expect(t, f, allSucceeded, "show", id, "--webhook").Stdout
+		return strings.Contains(shown, "delivered")
+	}) {
+		t.Fatalf("the notice was not delivered:\n%s", shown)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !strings.HasPrefix(signature, "t=") || !strings.Contains(shown, "answered 200") || strings.Contains(shown, "hidden") {
+		t.Errorf("signature %q, log\n%s", signature, shown)
 	}
 }
