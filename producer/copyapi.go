@@ -52,6 +52,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 		s.refuse(w, r, err)
 		return
 	}
+	s.accepted(r, &record)
 	w.Header().Set(headerBatch, string(record.Batch))
 
 	waiting, cancel := context.WithTimeout(r.Context(), call.patience(s.cfg.MaxWait))

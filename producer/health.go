@@ -53,12 +53,3 @@ func (s *Server) registryCheck() Check {
 	}
 	return Check{Name: "registry", Message: "the watch on keys, sandboxes and grants is broken"}
 }
-
-// showMetrics answers GET /metrics in the text form of Prometheus.
-func (s *Server) showMetrics(w http.ResponseWriter, r *http.Request) {
-	if s.metrics == nil {
-		writeProblem(w, r, newProblem(CodeNotFound, "This process measures nothing."))
-		return
-	}
-	s.metrics.Handler().ServeHTTP(w, r)
-}

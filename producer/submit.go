@@ -35,12 +35,13 @@ func (s *Server) submitBatch(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	record, err := s.pipeline.acceptItems(r.Context(), in.order(key, traceparent(r.Header.Get("Traceparent"))), in.next)
+	record, err := s.pipeline.acceptItems(r.Context(), in.order(key, traceOf(r)), in.next)
 	if err != nil {
 		in.drain()
 		s.refuse(w, r, err)
 		return
 	}
+	s.accepted(r, &record)
 	s.writeBatch(w, r, &record)
 	failpoint.Hit(failpoint.AnswerWritten)
 }

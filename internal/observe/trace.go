@@ -80,6 +80,9 @@ func (t *Traces) Call(ctx context.Context, header http.Header, method string) (c
 	return ctx, Span{span} //nolint:spancheck // the caller ends it
 }
 
+// SpanOf returns the span that a context is in.
+func SpanOf(ctx context.Context) Span { return Span{trace.SpanFromContext(ctx)} }
+
 // Parent returns the traceparent of the span in a context, under which work travels; "" if there is none.
 func Parent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
