@@ -54,6 +54,8 @@ func (s *Server) watchBatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.pipeline.leave(h)
+	s.metrics.Watching(r.Context(), +1)
+	defer s.metrics.Watching(r.Context(), -1)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer s.streaming.join(cancel)()
