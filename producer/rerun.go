@@ -168,6 +168,8 @@ func (s *Server) refuseRerun(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	answer := func(code Code, message string) { writeProblem(w, r, newProblem(code, message)) }
 	switch {
+	case errors.Is(err, errLoading):
+		s.refuseList(w, r, err)
 	case errors.Is(err, errNothingToRerun):
 		answer(CodeNothingToRetry, "No failed item matches that was not run again already.")
 	case errors.Is(err, errRerunPending):

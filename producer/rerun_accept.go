@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -57,8 +58,10 @@ func (p *Pipeline) run(ctx context.Context, r *rerun) (rerunDone, error) {
 			return rerunDone{}, err
 		case found && record.Request == requestSuperseded:
 			return rerunDone{}, errTaken
+		case found && record.Request != "" && record.Request != r.digest():
+			return rerunDone{}, errKeyReused
 		case found && record.State == protocol.AcceptComplete:
-			return repeatedRerun(r, &record)
+			return rerunDone{record: record, items: record.Total}, nil
 		}
 	}
 	list, t, err := p.take(ctx, r)
@@ -88,13 +91,8 @@ func (p *Pipeline) run(ctx context.Context, r *rerun) (rerunDone, error) {
 	return rerunDone{record: record, items: record.Total}, nil
 }
 
-// repeatedRerun answers for a rerun that was accepted before.
-func repeatedRerun(r *rerun, record *protocol.Acceptance) (rerunDone, error) {
-	if record.Request != fmt.Sprintf("%x", r.request) {
-		return rerunDone{}, errKeyReused
-	}
-	return rerunDone{record: *record, items: record.Total}, nil
-}
+// digest is the digest of the request as records have it.
+func (r *rerun) digest() string { return hex.EncodeToString(r.request[:]) }
 
 // take picks items and enters them in the records of their batches.
 func (p *Pipeline) take(ctx context.Context, r *rerun) ([]*picked, terms, error) {
@@ -115,7 +113,7 @@ func (p *Pipeline) take(ctx context.Context, r *rerun) ([]*picked, terms, error)
 		changes := make([]broker.Change, len(list))
 		now := time.Now().UTC()
 		for i, k := range list {
-			if changes[i], err = k.entered(r.id, len(list), now).change(r.org, k.record.Batch, k.revision); err != nil {
+			if changes[i], err = k.entered(r, len(list), now).change(r.org, k.record.Batch, k.revision); err != nil {
 				return nil, t, err
 			}
 		}
@@ -137,14 +135,14 @@ func (p *Pipeline) withdraw(ctx context.Context, r *rerun, list []*picked) (prot
 	defer cancel()
 	record, found, err := p.acceptance(ctx, r.org, r.id)
 	if err == nil && found && record.State == protocol.AcceptComplete {
-		return record, record.Request == fmt.Sprintf("%x", r.request)
+		return record, record.Request == r.digest()
 	}
 	if err != nil || r.keyed {
 		return record, false
 	}
 	gone := true
 	if found { // one that was not even begun is nobody else's: its id is in this call only
-		gone, err = p.supersede(ctx, r.org, r.id)
+		gone, err = p.supersede(ctx, r.org, &rerunEntry{Batch: r.id, Request: r.digest()})
 	}
 	for _, k := range list {
 		if gone && err == nil {

@@ -233,7 +233,7 @@ func (p *Pipeline) displace(ctx context.Context, out *picked, stale []rerunEntry
 		if !e.Ranges.overlap(out.ranges) {
 			continue
 		}
-		gone, err := p.supersede(ctx, out.record.Org, e.Batch)
+		gone, err := p.supersede(ctx, out.record.Org, &e)
 		if err != nil {
 			return err
 		}
@@ -252,8 +252,8 @@ func (p *Pipeline) displace(ctx context.Context, out *picked, stale []rerunEntry
 }
 
 // entered is the record of a batch once a rerun has taken what was picked of it.
-func (k *picked) entered(id protocol.BatchID, sources int, at time.Time) *rerunRecord {
-	entry := rerunEntry{Batch: id, Ranges: k.ranges, At: at}
+func (k *picked) entered(r *rerun, sources int, at time.Time) *rerunRecord {
+	entry := rerunEntry{Batch: r.id, Ranges: k.ranges, At: at, Request: r.digest()}
 	if sources > 1 {
 		entry.Sources = sources
 	}

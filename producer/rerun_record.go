@@ -24,6 +24,9 @@ type rerunEntry struct {
 	Batch  protocol.BatchID `json:"batch"`
 	Ranges ranges           `json:"ranges"`
 	At     time.Time        `json:"at"`
+	// Request is the digest of the call, as in the accept record: the other batch may turn out to be that of another call that came with
+	// the same idempotency key.
+	Request string `json:"request_sha256,omitempty"`
 	// Done says that the other batch was accepted, also after retention has removed it.
 	Done bool `json:"done,omitempty"`
 	// Sources is how many batches the other one takes items from; 0: one.
@@ -96,10 +99,10 @@ func (p *Pipeline) standing(ctx context.Context, org protocol.OrgID, e *rerunEnt
 	switch {
 	case err != nil:
 		return standsVoid, err
+	case found && e.foreign(&record):
+		return standsVoid, nil
 	case found && record.State == protocol.AcceptComplete:
 		return standsTaken, nil
-	case found && record.Request == requestSuperseded:
-		return standsVoid, nil
 	case found && record.State == protocol.AcceptAbandoned:
 		return standsStale, nil
 	case time.Since(e.At) < rerunPatience+time.Duration(e.Ranges.count())*rerunItem:
@@ -108,8 +111,14 @@ func (p *Pipeline) standing(ctx context.Context, org protocol.OrgID, e *rerunEnt
 	return standsStale, nil
 }
 
+// foreign reports whether an accept record can never become that of the entry: another call has the id, or the rerun was superseded.
+func (e *rerunEntry) foreign(record *protocol.Acceptance) bool {
+	return record.Request != "" && record.Request != e.Request
+}
+
 // supersede sees to it that a rerun that seems to be dead is never accepted, and returns false if it was accepted meanwhile.
-func (p *Pipeline) supersede(ctx context.Context, org protocol.OrgID, id protocol.BatchID) (bool, error) {
+func (p *Pipeline) supersede(ctx context.Context, org protocol.OrgID, e *rerunEntry) (bool, error) {
+	id := e.Batch
 	for range reopenTries {
 		record, revision, err := p.stored(ctx, org, id)
 		if errors.Is(err, broker.ErrNotFound) {
@@ -119,10 +128,10 @@ func (p *Pipeline) supersede(ctx context.Context, org protocol.OrgID, id protoco
 		switch {
 		case err != nil:
 			return false, err
+		case e.foreign(&record):
+			return true, nil
 		case record.State == protocol.AcceptComplete:
 			return false, nil
-		case record.Request == requestSuperseded:
-			return true, nil
 		}
 		record.State, record.Request = protocol.AcceptAbandoned, requestSuperseded
 		record.Total, record.Manifest, record.IDs = 0, nil, nil // it never was a batch

@@ -271,6 +271,32 @@ func eofAfter(at, last int) error {
 	return nil
 }
 
+// TestRetryWithAKeyOfAnotherCall is refused, and does the batch of that call no harm, whatever is left of it.
+func TestRetryWithAKeyOfAnotherCall(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.grant()
+	a := failing(s, 600)
+	id := protocol.KeyedBatchID("one", "taken")
+	for _, chunks := range []int{0, 1} {
+		other := s.accept(3, func(a *protocol.Acceptance) {
+			a.Batch, a.Keyed, a.Request, a.Chunks = id, true, strings.Repeat("a", 64), chunks
+			if chunks == 0 {
+				a.State = protocol.AcceptComplete
+			}
+		})
+		s.call("one/copy", "POST", "/v1/batches/"+string(a.Batch)+"/retry", `{}`, "Idempotency-Key", "taken").want(409, CodeIdempotencyConflict)
+		s.crashed(&a, id, time.Hour)
+		if got := s.retry(a.Batch, `{"filter":{"items":[1,2]}}`); got.Total != 2 {
+			t.Errorf("%d items", got.Total)
+		}
+		record, _, err := s.pipeline.acceptance(t.Context(), "one", id)
+		if err != nil || !cmp.Equal(record, other) {
+			t.Errorf("%v %s", err, cmp.Diff(other, record))
+		}
+	}
+}
+
 // TestRetriesAtOnce run each item once.
 func TestRetriesAtOnce(t *testing.T) {
 	t.Parallel()
