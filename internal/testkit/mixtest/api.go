@@ -36,6 +36,12 @@ type BatchView struct {
 	Total  int                 `json:"total"`
 	Bytes  int64               `json:"bytes"`
 	Counts map[string]int      `json:"counts"`
+	Reason string              `json:"reason"`
+}
+
+// Ended is the number of items that have their outcome.
+func (v BatchView) Ended() int {
+	return v.Counts["succeeded"] + v.Counts["failed"] + v.Counts["canceled"] + v.Counts["skipped"]
 }
 
 // Call sends a request with a JSON body (nil: none). The connection is not used again: its server may be dead by then.

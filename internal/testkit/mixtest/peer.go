@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Peer is an HTTP server outside the fleet: it gives files and takes uploads.
@@ -26,6 +27,7 @@ type file struct {
 	content []byte
 	gate    <-chan struct{}
 	busy    int // requests that are answered 503 first
+	delay   time.Duration
 }
 
 // NewPeer starts a peer that ends with the test.
@@ -54,6 +56,11 @@ func (p *Peer) GiveHalf(path string, content []byte, gate <-chan struct{}) strin
 // GiveAfter is Give, except that the first n requests are answered 503.
 func (p *Peer) GiveAfter(path string, content []byte, n int) string {
 	return p.give(path, file{content: content, busy: n})
+}
+
+// GiveSlowly is Give, except that each request is answered so much later.
+func (p *Peer) GiveSlowly(path string, content []byte, delay time.Duration) string {
+	return p.give(path, file{content: content, delay: delay})
 }
 
 func (p *Peer) give(path string, f file) string {
@@ -107,6 +114,9 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if f.delay > 0 && !p.wait(r, f.delay) {
+		return
+	}
 	if f.busy > 0 {
 		http.Error(w, "busy", http.StatusServiceUnavailable)
 		return
@@ -126,6 +136,19 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.content = f.content[half:]
 	}
 	_, _ = w.Write(f.content) // a reader that is gone does not want it
+}
+
+// wait returns false if the request ended before its time.
+func (p *Peer) wait(r *http.Request, delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+	case <-p.closing:
+	}
+	return false
 }
 
 // take keeps an upload if all that was announced came.
