@@ -165,3 +165,23 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("signature %q, log\n%s", signature, shown)
 	}
 }
+
+// A manifest in a bucket is read by the fleet itself.
+func TestRemoteManifest(t *testing.T) {
+	t.Parallel()
+	f := up(t)
+	put := strings.TrimSpace(expect(t, f, allSucceeded, "presign", "PUT", f.Bucket+"/lists/m.ndjson").Stdout)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, put, strings.NewReader(small(f, "remote", 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	expect(t, f, allSucceeded, "submit", "s3://"+f.Bucket+"/lists/m.ndjson", "--label", "remote", "--max-failed", "0")
+	arrived(t, f, "remote", 3)
+	expect(t, f, notFound, "submit", "s3://"+f.Bucket+"/lists/none.ndjson")
+}
