@@ -34,7 +34,8 @@ func up(t *testing.T, env ...string) (*mixtest.Fleet, *mixtest.Process) {
 	t.Helper()
 	room(t)
 	f := mixtest.NewUp(t, env...)
-	return f, f.Start(t, "up")
+	process := f.Start(t, "up")
+	return f, process
 }
 
 // roles starts a fleet of processes on a real nats-server and a real MinIO.

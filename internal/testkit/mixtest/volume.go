@@ -171,7 +171,9 @@ func (w *World) Table(t testing.TB, batch Batch) []byte {
 // PutObject stores an object through a presigned URL.
 func (w *World) PutObject(t testing.TB, key string, content []byte) map[string]any {
 	t.Helper()
-	answer, err := w.API.Call(t.Context(), http.MethodPost, "/v1/presign", nil, map[string]any{"method": "PUT", "bucket": w.Bucket, "key": key, "expires_seconds": 60})
+	answer, err := w.API.Call(t.Context(), http.MethodPost, "/v1/presign", nil, map[string]any{
+		"method": "PUT", "bucket": w.Bucket, "key": key, "expires_seconds": 60,
+	})
 	var made struct {
 		URL string `json:"url"`
 	}
