@@ -47,7 +47,7 @@ const (
 
 	// A bundle of bulk items that is smaller than a share of the slots waits for a moment: they do not hold slots any more.
 	bundleShare  = 2
-	bundleLinger = 2 * time.Millisecond
+	bundleLinger = time.Millisecond
 )
 
 func newReporter(cfg *Config) *reporter {

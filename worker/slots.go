@@ -17,11 +17,11 @@ type slots struct {
 	released chan struct{} // holds a token after a release, or when it is time to look again
 }
 
-// A fetch of bulk work waits until half of its slots are free, or for gather: one claim, which is an fsync, then serves many items. What
+// A fetch of bulk work waits until a quarter of its slots is free, or for gather: one claim, which is an fsync, then serves many items. What
 // waits in the interactive lane is fetched meanwhile.
 const (
-	gatherShare = 2
-	gather      = 2 * time.Millisecond
+	gatherShare = 4
+	gather      = time.Millisecond
 )
 
 func newSlots(all, bulk int) *slots {
