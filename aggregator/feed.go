@@ -98,6 +98,8 @@ func (f *feeder) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch controls: %w", err)
 	}
+	// What was deleted while nobody watched is not told of: begin with nothing.
+	f.rows, f.due, f.lines, f.want = map[string]*row{}, agenda{}, map[broker.Shard]*line{}, map[string]wish{}
 	f.caughtUp, f.started = [2]bool{}, time.Now()
 	timer := time.NewTimer(soonTick)
 	defer timer.Stop()

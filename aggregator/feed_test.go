@@ -290,7 +290,7 @@ func TestFeedersSideBySide(t *testing.T) {
 	b := newBundle(t)
 	stop := b.run(aggregator.Config{})
 	for range 2 {
-		defer b.run(aggregator.Config{})()
+		t.Cleanup(b.run(aggregator.Config{}))
 	}
 	const batches, total = 40, 300
 	seen := map[protocol.BatchID]map[int]int{}
