@@ -8,7 +8,6 @@ import (
 
 	"github.com/sourcegraph/conc/panics"
 
-	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
