@@ -4,7 +4,8 @@
 // control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
 // manifest.go finds what it asks for, attempt.go runs it in its slot, copy.go joins source and destination, clearance.go and lease.go
 // are asked before the commit, decide.go turns what went wrong into a verdict, finish.go makes a receipt of it, report.go stores
-// the news, and only then is the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds what is read to what the caller expects.
+// the news, and only then is the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
+// what is read to what the caller expects.
 //
 // Beside copying, a worker tells of the end of a batch (notify.go), which comes through the queue like an item; it tells how far items
 // are that take long (progress.go); and it answers what would become of items (plan.go), over core NATS and beside its slots.
