@@ -61,35 +61,43 @@ func (c *showCmd) Run(ctx context.Context, env *environment) error {
 	if err := api.get(ctx, batchPath(c.Batch), nil, &b); err != nil {
 		return err
 	}
+	if !c.Items && c.State == "" && len(c.query()) == 0 {
+		if env.json {
+			return printJSON(env, &b)
+		}
+		return b.write(env.stdout, terminalOf(env.stdout), time.Now())
+	}
+	return c.showItems(ctx, env, api, &b)
+}
+
+// showItems tells a batch and its items; with --json the batch comes last.
+func (c *showCmd) showItems(ctx context.Context, env *environment, api *client, b *batch) error {
 	query := c.query()
 	if c.State != "" {
 		query.Set("state", c.State)
 	}
-	items := c.Items || len(query) > 0
 	if !env.json {
-		if err := b.write(env.stdout, terminalOf(env.stdout), time.Now()); err != nil || !items {
+		if err := b.write(env.stdout, terminalOf(env.stdout), time.Now()); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(env.stdout); err != nil {
-			return wrapPrint(err)
-		}
-	}
-	if items {
-		t := newItemTable(env)
-		next, n, err := pages(ctx, api, batchPath(c.Batch, "items"), query, c.Limit, func(raw json.RawMessage) error {
-			if env.json {
-				return printJSON(env, raw)
-			}
-			return t.item(raw)
-		})
-		if err != nil || !env.json {
-			if err == nil {
-				err = listed(env, t.table, n, next, "items")
-			}
+		if err := printf(env, "\n"); err != nil {
 			return err
 		}
 	}
-	return printJSON(env, &b)
+	t := newItemTable(env)
+	next, n, err := pages(ctx, api, batchPath(c.Batch, "items"), query, c.Limit, func(raw json.RawMessage) error {
+		if env.json {
+			return printJSON(env, raw)
+		}
+		return t.item(raw)
+	})
+	switch {
+	case err != nil:
+		return err
+	case env.json:
+		return printJSON(env, b)
+	}
+	return listed(env, t.table, n, next, "items")
 }
 
 // itemTable lists items.
