@@ -37,6 +37,9 @@ func (f *feeder) stop(ctx context.Context, r *row, w wish) (time.Duration, error
 	if err != nil || !free {
 		return settleTick, err
 	}
+	if err := f.clean(ctx, r); err != nil {
+		return 0, err
+	}
 	if err := f.cancelRest(ctx, r, w.Reason); err != nil {
 		return 0, err
 	}
@@ -88,8 +91,8 @@ func (f *feeder) letGo(ctx context.Context, r *row, revision uint64) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		open, err := f.anyOpen(ctx, r, indexes)
-		if err != nil || open {
+		open, err := f.open(ctx, r, indexes)
+		if err != nil || len(open) > 0 {
 			return false, err
 		}
 	}

@@ -16,6 +16,7 @@ type holders struct {
 	stale  time.Duration // since a worker wrote its claim: living ones rewrite theirs three times as often
 	read   time.Time
 	items  map[batchKey][]int
+	dead   map[batchKey][]int // of workers whose claims are stale
 	last   map[string]sighting
 }
 
@@ -39,6 +40,12 @@ func (h *holders) of(ctx context.Context, key batchKey, since time.Time) ([]int,
 	return h.items[key], nil
 }
 
+// ofDead returns the indexes of the items of a batch that the claims of dead workers name.
+func (h *holders) ofDead(ctx context.Context, key batchKey, since time.Time) ([]int, error) {
+	_, err := h.of(ctx, key, since)
+	return h.dead[key], err
+}
+
 // forget has the claims read again when they are next asked for.
 func (h *holders) forget() { h.items = nil }
 
@@ -48,7 +55,7 @@ func (h *holders) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the claims of workers: %w", err)
 	}
-	items, last := map[batchKey][]int{}, make(map[string]sighting, len(entries))
+	items, dead, last := map[batchKey][]int{}, map[batchKey][]int{}, make(map[string]sighting, len(entries))
 	for _, e := range entries {
 		var claim protocol.Claim
 		if err := json.Unmarshal(e.Value, &claim); err != nil {
@@ -62,16 +69,17 @@ func (h *holders) load(ctx context.Context) error {
 			}
 		}
 		last[e.Key] = s
+		of := items
 		if now.Sub(s.at) > h.stale {
-			continue
+			of = dead
 		}
 		for _, held := range claim.Held {
 			if held.Ref.Index >= 0 { // the notice of a batch's end is no item of it
 				key := batchKey{held.Ref.Org, held.Ref.Batch}
-				items[key] = append(items[key], held.Ref.Index)
+				of[key] = append(of[key], held.Ref.Index)
 			}
 		}
 	}
-	h.items, h.last, h.read = items, last, now
+	h.items, h.dead, h.last, h.read = items, dead, last, now
 	return nil
 }

@@ -146,26 +146,6 @@ func (f *feeder) receipts(ctx context.Context, r *row, page int) (map[int]protoc
 	return known, nil
 }
 
-// anyOpen reports whether one of the items has no outcome.
-func (f *feeder) anyOpen(ctx context.Context, r *row, indexes []int) (bool, error) {
-	pages := map[int]map[int]protocol.Receipt{}
-	for _, index := range indexes {
-		page := protocol.PageOf(index)
-		known, read := pages[page]
-		if !read {
-			var err error
-			if known, err = f.receipts(ctx, r, page); err != nil {
-				return false, err
-			}
-			pages[page] = known
-		}
-		if !known[index].State.Final() {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // lastRetry is when the last of the planned retries of a batch is due.
 func (f *feeder) lastRetry(ctx context.Context, r *row) (time.Time, error) {
 	var last time.Time

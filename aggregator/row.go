@@ -28,6 +28,7 @@ type row struct {
 	recalledAt time.Time
 	mark       uint64    // the report that must be folded before the batch is settled
 	marked     time.Time // when no worker held anything any more; zero: not yet
+	cleaned    bool      // what dead workers left of it, being stopped, is in the queue to be removed
 
 	seenSummary uint64    // revision of the summary when it was last looked at
 	stirred     time.Time // when that changed

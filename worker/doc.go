@@ -68,8 +68,8 @@
 //	                     was not sent                           the claim still names the item: the sweep removes it
 //	claim_released       delivery pending, no claim             (handing back) AckWait ends; nothing is charged
 //
-// Of an item of a stopped batch, the next owner only removes what the dead one left. One that the queue has purged meanwhile has
-// no next owner: a hidden file of it stays.
+// Of an item of a stopped batch, the next owner only removes what the dead one left. Those that the queue has lost to the stop are fed
+// once more for that (aggregator/leftover.go). If no worker comes for ten minutes after the death, the claim is swept, and a hidden file stays.
 //
 // A copy that is repeated after its destination became visible makes it visible once more. Who reads it sees one whole
 // file after the other; a PUT or POST target sees two requests.
