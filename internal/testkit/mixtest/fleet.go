@@ -101,9 +101,19 @@ func (f *Fleet) Start(t testing.TB, role string, env ...string) *Process {
 // StartNATS starts the nats-server of a fleet of roles, on the data that it left.
 func (f *Fleet) StartNATS(t testing.TB) *Process {
 	t.Helper()
+	return f.StartNATSWithin(t, 0)
+}
+
+// StartNATSWithin is StartNATS with a limit on what is stored, in bytes; 0: as much as there is room for.
+func (f *Fleet) StartNATSWithin(t testing.TB, most int) *Process {
+	t.Helper()
+	limit := ""
+	if most > 0 {
+		limit = fmt.Sprintf("  max_file_store: %d\n", most)
+	}
 	config := filepath.Join(f.owner.TempDir(), "nats.conf")
-	text := fmt.Sprintf("listen: %q\nmax_payload: 8MB\njetstream {\n  store_dir: %q\n  sync_interval: always\n}\n",
-		strings.TrimPrefix(f.NATS, "nats://"), f.natsDir)
+	text := fmt.Sprintf("listen: %q\nmax_payload: 8MB\njetstream {\n  store_dir: %q\n  sync_interval: always\n%s}\n",
+		strings.TrimPrefix(f.NATS, "nats://"), f.natsDir, limit)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

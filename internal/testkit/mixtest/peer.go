@@ -28,6 +28,7 @@ type file struct {
 	gate    <-chan struct{}
 	busy    int // requests that are answered 503 first
 	delay   time.Duration
+	pieces  int // into which it is cut; each comes that much later
 }
 
 // NewPeer starts a peer that ends with the test.
@@ -61,6 +62,11 @@ func (p *Peer) GiveAfter(path string, content []byte, n int) string {
 // GiveSlowly is Give, except that each request is answered so much later.
 func (p *Peer) GiveSlowly(path string, content []byte, delay time.Duration) string {
 	return p.give(path, file{content: content, delay: delay})
+}
+
+// GiveInPieces is Give, except that the content comes in so many pieces, with a pause before each.
+func (p *Peer) GiveInPieces(path string, content []byte, pieces int, pause time.Duration) string {
+	return p.give(path, file{content: content, pieces: pieces, delay: pause})
 }
 
 func (p *Peer) give(path string, f file) string {
@@ -134,6 +140,12 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		f.content = f.content[half:]
+	}
+	for ; f.pieces > 1 && p.wait(r, f.delay); f.pieces-- {
+		n := len(f.content) / f.pieces
+		_, _ = w.Write(f.content[:n])
+		_ = http.NewResponseController(w).Flush()
+		f.content = f.content[n:]
 	}
 	_, _ = w.Write(f.content) // a reader that is gone does not want it
 }
