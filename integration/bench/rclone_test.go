@@ -15,21 +15,29 @@ import (
 
 // rclone is the peer, without a configuration of its own.
 type rclone struct {
-	path string
-	list string // CSV of all files: url,name
-	env  []string
+	path  string
+	lists []string // CSV of files: url,name
+	env   []string
 }
+
+// rcloneAtOnce is how many files one "rclone copyurl --urls" gets. It opens more of them than it copies at once: with 20,000 it
+// runs out of a limit of 20,000 open files, and fails. Several lists are copied one after the other.
+const rcloneAtOnce = 5000
 
 func newRclone(b *testing.B, src *source) *rclone {
 	b.Helper()
 	r := &rclone{path: program(b, "COPYFLEET_RCLONE", "make .tools/rclone"), env: environ("RCLONE_CONFIG=" + os.DevNull)}
-	var list bytes.Buffer
-	for i := range src.files {
-		fmt.Fprintf(&list, "%s,%s\n", src.at(i), fileName(i))
-	}
-	r.list = filepath.Join(b.TempDir(), "files.csv")
-	if err := os.WriteFile(r.list, list.Bytes(), 0o600); err != nil {
-		b.Fatal(err)
+	dir := b.TempDir()
+	for first := 0; first < len(src.files); first += rcloneAtOnce {
+		var list bytes.Buffer
+		for i := first; i < min(first+rcloneAtOnce, len(src.files)); i++ {
+			fmt.Fprintf(&list, "%s,%s\n", src.at(i), fileName(i))
+		}
+		path := filepath.Join(dir, fmt.Sprintf("files%d.csv", first))
+		if err := os.WriteFile(path, list.Bytes(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		r.lists = append(r.lists, path)
 	}
 	return r
 }
@@ -40,13 +48,15 @@ func (r *rclone) withS3(endpoint string) {
 		"RCLONE_CONFIG_S3_ACCESS_KEY_ID="+accessKey, "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY="+secretKey, "RCLONE_CONFIG_S3_REGION=us-east-1")
 }
 
-// copy copies the whole list. rclone does not sync files to disk.
+// copy copies all files. rclone does not sync them to disk.
 func (r *rclone) copy(ctx context.Context, dest string) error {
-	cmd := exec.CommandContext(ctx, r.path, "copyurl", "--urls", r.list, dest, "--transfers", fmt.Sprint(concurrency), "--log-level", "NOTICE")
-	cmd.Env = r.env
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("rclone copyurl: %w\n%s", err, out)
+	for _, list := range r.lists {
+		cmd := exec.CommandContext(ctx, r.path, "copyurl", "--urls", list, dest, "--transfers", fmt.Sprint(concurrency), "--log-level", "NOTICE")
+		cmd.Env = r.env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("rclone copyurl: %w\n%.2000s", err, out)
+		}
 	}
 	return nil
 }
