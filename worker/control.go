@@ -145,13 +145,38 @@ func (c *controls) names() []batchName {
 func (c *controls) forget(name batchName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.remove(name)
+}
+
+// remove is forget for those who have the lock.
+func (c *controls) remove(name batchName) {
 	delete(c.acted, name)
 	c.count.Store(int32(len(c.acted))) //nolint:gosec // far below
 }
 
+// forgetKey forgets a batch whose control was removed: by retention, with the batch. Another one may get its id, from a caller who
+// uses an Idempotency-Key again, and must not find itself stopped.
+func (c *controls) forgetKey(key string, revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, a := range c.acted { // seldom, and few
+		if a.revision < revision && protocol.ControlKey(name.org, name.batch) == key {
+			c.remove(name)
+		}
+	}
+}
+
+// revision is that of the control that is known of a batch; 0: none is.
+func (c *controls) revision(name batchName) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.acted[name].revision
+}
+
 // take learns from an event of the watch, and returns which batch it was about.
 func (c *controls) take(e broker.Watched) (batchName, bool) {
-	if e.Deleted { // by retention, with the batch; an entry that stays until the next watch harms nobody
+	if e.Deleted {
+		c.forgetKey(e.Entry.Key, e.Entry.Revision)
 		return batchName{}, false
 	}
 	control, err := decodeControl(e.Entry)
@@ -248,9 +273,12 @@ func (c *controls) overdue(now time.Time) (over []batchName, next time.Duration)
 func (c *controls) read(ctx context.Context, name batchName) error {
 	ctx, cancel := context.WithTimeout(ctx, controlRead)
 	defer cancel()
+	known := c.revision(name)
 	entry, err := c.bucket.Get(ctx, protocol.ControlKey(name.org, name.batch))
 	if errors.Is(err, broker.ErrNotFound) {
-		c.forget(name)
+		if c.revision(name) == known { // else the watch told of a later one meanwhile
+			c.forget(name)
+		}
 		return nil
 	}
 	if err != nil {

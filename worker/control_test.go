@@ -178,3 +178,38 @@ func TestStoppedBatchIsStillToldOf(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchThatGetsTheIDOfAStoppedOneRuns removes what is wanted of a batch, as retention does.
+func TestBatchThatGetsTheIDOfAStoppedOneRuns(t *testing.T) {
+	t.Parallel()
+	w := unwatched(t)
+	following, end := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.controls.follow(following)
+	}()
+	defer func() { end(); <-ended }()
+	becomes := func(wanted protocol.Wanted) {
+		t.Helper()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for limit := time.After(20 * time.Second); w.controls.wanted(batchName{"O", "b"}) != wanted; {
+			select {
+			case <-tick.C:
+			case <-limit:
+				t.Fatalf("it did not become %s", wanted)
+			}
+		}
+	}
+	w.want(t, protocol.WantStop)
+	becomes(protocol.WantStop)
+	entry, err := w.controls.bucket.Get(t.Context(), protocol.ControlKey("O", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.controls.bucket.DeleteAt(t.Context(), entry.Key, entry.Revision); err != nil {
+		t.Fatal(err)
+	}
+	becomes(protocol.WantRun)
+}
