@@ -31,6 +31,9 @@ const (
 	sheetsKept = 128
 	sheetBytes = 32 << 20
 	sheetLoad  = 10 * time.Second // within which a page must have come
+	// sheetFresh is how long a page is relied on. A caller who uses an Idempotency-Key again when its batch was removed gets another
+	// batch with the same id, and other pages of the same names.
+	sheetFresh = time.Minute
 )
 
 // errGone says that the batch of an item was removed.
@@ -49,6 +52,7 @@ type sheet struct {
 	loaded chan struct{}
 	items  []protocol.ManifestItem
 	err    error
+	read   time.Time // before it was
 
 	// Guarded by manifests.mu.
 	bytes int
@@ -84,8 +88,12 @@ func (m *manifests) item(ctx context.Context, work *protocol.Work) (*protocol.Ma
 func (m *manifests) items(ctx context.Context, name sheetName) ([]protocol.ManifestItem, error) {
 	m.mu.Lock()
 	s, known := m.kept[name]
+	if known && s.place != nil && time.Since(s.read) > sheetFresh {
+		m.drop(s.place)
+		known = false
+	}
 	if !known {
-		s = &sheet{name: name, loaded: make(chan struct{})}
+		s = &sheet{name: name, loaded: make(chan struct{}), read: time.Now()}
 		m.kept[name] = s
 	} else if s.place != nil {
 		m.used.MoveToFront(s.place)

@@ -138,3 +138,30 @@ func TestFailureToLoadIsNotKept(t *testing.T) {
 		t.Errorf("without a broker: %v", err)
 	}
 }
+
+// TestPageOfABatchThatWasRemovedIsNotTakenForThatOfItsSuccessor gives an id to another batch, as a caller does who uses a key again.
+func TestPageOfABatchThatWasRemovedIsNotTakenForThatOfItsSuccessor(t *testing.T) {
+	t.Parallel()
+	conn := brokerFor(t)
+	m := newManifests(bucketFor(t, conn, broker.ManifestBucket), bucketFor(t, conn, broker.BatchBucket), sealerFor(t))
+	work := protocol.Work{Org: "O", Batch: "b", Generation: 1}
+	for _, id := range []string{"old", "new"} {
+		sealed, err := m.sealer.SealPage("O", "b", 0, []protocol.ManifestItem{{ID: id}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.pages.Put(t.Context(), protocol.ManifestKey("O", "b", 1, 0), sealed); err != nil {
+			t.Fatal(err)
+		}
+		item, err := m.item(t.Context(), &work)
+		if err != nil || item.ID != id {
+			t.Fatalf("read %q, %v, want %q", item.ID, err, id)
+		}
+		for _, s := range m.kept {
+			s.read = s.read.Add(-2 * sheetFresh)
+		}
+	}
+	if m.used.Len() != 1 || len(m.kept) != 1 || m.bytes != sizeOf([]protocol.ManifestItem{{ID: "new"}}) {
+		t.Errorf("%d and %d pages of %d bytes are kept", m.used.Len(), len(m.kept), m.bytes)
+	}
+}
