@@ -75,7 +75,8 @@ func (t Threshold) Exceeded(failed, total int) bool {
 		return false
 	}
 	if t.Share > 0 {
-		return float64(failed) > t.Share*float64(total)
+		const rounding = 1e-9 // 0.29 of 100 is 28.999999999999996, and 29 are not more
+		return float64(failed) > t.Share*float64(total)*(1+rounding)
 	}
 	return failed > t.Count
 }
