@@ -14,11 +14,24 @@ const expiresSoon = time.Hour
 const (
 	leastExpires = 1_000_000_000
 	mostExpires  = 9_999_999_999
+	// mostLives is the most that a URL of Version 4 may live from its date on, in seconds: a hundred years, far above what is
+	// signed (7 days), and within what a time.Duration holds.
+	mostLives = 100 * 366 * 86400
+	// mostYear is the last year that JSON can tell (RFC 3339).
+	mostYear = 9999
 )
 
 // expiresAt returns when a presigned URL ends, if it is one of a known kind: AWS Signature Version 4 (X-Amz-*), Google's V4
 // (X-Goog-*), the older Expires of both and of CloudFront, and Azure's shared access signatures (se).
 func expiresAt(raw string) (time.Time, bool) {
+	at, ok := signedUntil(raw)
+	if year := at.UTC().Year(); year < 0 || year > mostYear {
+		return time.Time{}, false
+	}
+	return at, ok
+}
+
+func signedUntil(raw string) (time.Time, bool) {
 	u, err := url.Parse(raw)
 	if err != nil || u.RawQuery == "" {
 		return time.Time{}, false
@@ -30,7 +43,7 @@ func expiresAt(raw string) (time.Time, bool) {
 	for _, family := range []string{"x-amz-", "x-goog-"} {
 		from, err := time.Parse("20060102T150405Z", query[family+"date"])
 		seconds, secondsErr := strconv.Atoi(query[family+"expires"])
-		if err == nil && secondsErr == nil {
+		if err == nil && secondsErr == nil && seconds >= 0 && seconds <= mostLives {
 			return from.Add(time.Duration(seconds) * time.Second), true
 		}
 	}

@@ -277,6 +277,10 @@ func TestExpiresAt(t *testing.T) {
 		{"sv=2020&se=2026-11-21T15%3A00%3A00Z&sig=b", "2026-11-21T15:00:00Z"},
 		{"se=2026-11-21T15:00Z&sig=b", "2026-11-21T15:00:00Z"},
 		{"se=2026-11-21&sig=b", "2026-11-21T00:00:00Z"},
+		{"X-Amz-Date=20261121T145000Z&X-Amz-Expires=9223372036854775807", ""},
+		{"X-Amz-Date=20261121T145000Z&X-Amz-Expires=-1", ""},
+		{"X-Amz-Date=99991231T235959Z&X-Amz-Expires=604800", ""}, // JSON knows no such year, and the answer would never come
+		{"se=9999-12-31T23:59:59-01:00&sig=b", ""},
 		{"se=2026-11-21", ""},
 		{"Expires=1795273200", ""},
 		{"Signature=b&Expires=soon", ""},
