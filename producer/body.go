@@ -8,42 +8,64 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // smallBody bounds the body of every call but the copy call, in bytes.
 const smallBody = 64 << 10
 
-// budget bounds the bytes of request bodies in memory, over all calls.
+// budget bounds the bytes of request bodies in memory, over all calls. One org cannot take all of it: uploads may be slow, and would keep
+// the others out for as long as they like.
 type budget struct {
-	limit int64
-	used  atomic.Int64
+	limit  int64
+	others int64 // that an org leaves to others
+
+	mu    sync.Mutex
+	used  int64
+	byOrg map[protocol.OrgID]int64
 }
 
-// take reserves n bytes and reports whether there was room.
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.limit {
-		b.used.Add(-n)
+// newBudget returns the budget of a front. A quarter is for other orgs, but the largest body fits in what one may take.
+func newBudget(limit, largest int64) *budget {
+	return &budget{limit: limit, others: min(limit/4, limit-largest)}
+}
+
+// take reserves n bytes for an org and reports whether there was room.
+func (b *budget) take(org protocol.OrgID, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.limit || b.byOrg[org]+n > b.limit-b.others {
 		return false
 	}
+	if b.byOrg == nil {
+		b.byOrg = map[protocol.OrgID]int64{}
+	}
+	b.used += n
+	b.byOrg[org] += n
 	return true
 }
 
-func (b *budget) give(n int64) { b.used.Add(-n) }
+func (b *budget) give(org protocol.OrgID, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
+	if b.byOrg[org] -= n; b.byOrg[org] == 0 {
+		delete(b.byOrg, org)
+	}
+}
 
 // body is a request body in memory. Release it when it has been decoded.
 type body struct {
-	bytes    []byte
-	reserved int64
-	budget   *budget
+	bytes []byte
+	share
 }
 
 // Release gives the memory back to the budget. It may be called twice.
 func (b *body) Release() {
-	if b.budget != nil {
-		b.budget.give(b.reserved)
-	}
-	b.bytes, b.budget = nil, nil
+	b.release()
+	b.bytes = nil
 }
 
 // readBody reads a JSON body of at most limit bytes. The memory is reserved as the bytes come, not as the
@@ -56,20 +78,17 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		drain(r)
 		return nil, tooLarge(limit)
 	}
-	b := &body{budget: s.budget}
+	b := &body{share: share{budget: s.budget, org: principalOf(r).Org}}
 	var buf bytes.Buffer
 	src := http.MaxBytesReader(w, r.Body, limit)
 	for {
 		const step = 32 << 10
-		if grown := int64(buf.Len() + step); grown > b.reserved && b.reserved < limit {
+		if grown := int64(buf.Len() + step); grown > b.held && b.held < limit {
 			// Doubling, as the buffer itself does.
-			more := min(max(grown, 2*b.reserved), limit) - b.reserved
-			if !s.budget.take(more) {
+			if more := min(max(grown, 2*b.held), limit) - b.held; !b.take(more) {
 				b.Release()
-				p := newProblem(CodeBusy, "Too many large requests are being read; try again soon.")
-				return nil, &p
+				return nil, busy()
 			}
-			b.reserved += more
 		}
 		_, err := io.CopyN(&buf, src, step)
 		if errors.Is(err, io.EOF) {

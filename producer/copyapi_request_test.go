@@ -57,7 +57,7 @@ func TestCopyCallIsHandedOver(t *testing.T) {
 	if got.Items[0].Dest.Sandbox != "box" || got.Principal.Role != RoleCopy {
 		t.Errorf("call: %+v", got)
 	}
-	if used := b.server.budget.used.Load(); used != 0 {
+	if used := b.server.budget.used; used != 0 {
 		t.Errorf("%d bytes stay reserved", used)
 	}
 	other := got
@@ -109,7 +109,7 @@ func TestCopyCallRefused(t *testing.T) {
 	if b.records.creates != 0 {
 		t.Error("a refused call made a sandbox")
 	}
-	if used := b.server.budget.used.Load(); used != 0 {
+	if used := b.server.budget.used; used != 0 {
 		t.Errorf("%d bytes stay reserved", used)
 	}
 }
@@ -138,14 +138,14 @@ func TestChunkedBodyTooLarge(t *testing.T) {
 func TestBodiesShareABudget(t *testing.T) {
 	t.Parallel()
 	b, _ := newCopyBundle(t, Config{MaxBody: 1 << 20, MaxBuffered: 1 << 20, AutoSandboxes: true})
-	if !b.server.budget.take(1 << 20) {
+	if !b.server.budget.take("two", 1<<20) {
 		t.Fatal("the budget is not free")
 	}
 	a := b.call("one/copy", "POST", copyPath, withPath("/a")).want(503, CodeBusy)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
 	}
-	b.server.budget.give(1 << 20)
+	b.server.budget.give("two", 1<<20)
 	b.call("one/copy", "POST", copyPath, withPath("/a")).want(200, "")
 }
 

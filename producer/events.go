@@ -13,7 +13,7 @@ import (
 
 // Limits of the event streams of a front.
 const (
-	// maxWatchers bounds the streams that are open at once.
+	// maxWatchers bounds the streams that are open at once; those of one org are three quarters of it at most.
 	maxWatchers = 10_000
 	// heartbeatEvery is how often a silent stream shows that it lives.
 	heartbeatEvery = 15 * time.Second
@@ -169,7 +169,7 @@ func (e *eventWriter) relay(ctx context.Context, h *hub, last string) error {
 
 // join lets a call watch a batch; all watchers of a batch share one hub. Whoever joined leaves.
 func (p *Pipeline) join(ctx context.Context, org protocol.OrgID, id protocol.BatchID) (*hub, error) {
-	return p.views.streams.join(context.WithoutCancel(ctx), protocol.ControlKey(org, id), func(ctx context.Context, h *hub) {
+	return p.views.streams.join(context.WithoutCancel(ctx), org, protocol.ControlKey(org, id), func(ctx context.Context, h *hub) {
 		p.observe(ctx, h, org, id)
 	})
 }

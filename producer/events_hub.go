@@ -33,23 +33,24 @@ type streams struct {
 
 	mu       sync.Mutex
 	watchers int
+	byOrg    map[protocol.OrgID]int
 	hubs     map[string]*hub
 }
 
 func newStreams() streams {
-	return streams{limit: maxWatchers, heartbeat: heartbeatEvery, within: writeWithin, hubs: map[string]*hub{}}
+	return streams{limit: maxWatchers, heartbeat: heartbeatEvery, within: writeWithin, byOrg: map[protocol.OrgID]int{}, hubs: map[string]*hub{}}
 }
 
-// join enters a watcher of a batch; the first one starts its hub with run.
-func (s *streams) join(ctx context.Context, key string, run func(context.Context, *hub)) (*hub, error) {
+// join enters a watcher of a batch; the first one starts its hub with run. The watchers of one org leave a quarter of the places to others.
+func (s *streams) join(ctx context.Context, org protocol.OrgID, key string, run func(context.Context, *hub)) (*hub, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watchers >= s.limit {
+	if s.watchers >= s.limit || s.byOrg[org] >= s.limit-s.limit/4 {
 		return nil, errWatchers
 	}
 	h := s.hubs[key]
 	if h == nil {
-		h = &hub{key: key, done: make(chan struct{}), now: tidings{next: make(chan struct{})}}
+		h = &hub{key: key, org: org, done: make(chan struct{}), now: tidings{next: make(chan struct{})}}
 		s.hubs[key] = h
 		ctx, h.stop = context.WithCancel(ctx)
 		go func() {
@@ -59,6 +60,7 @@ func (s *streams) join(ctx context.Context, key string, run func(context.Context
 	}
 	h.watchers++
 	s.watchers++
+	s.byOrg[org]++
 	return h, nil
 }
 
@@ -66,6 +68,9 @@ func (s *streams) join(ctx context.Context, key string, run func(context.Context
 func (s *streams) leave(h *hub) {
 	s.mu.Lock()
 	s.watchers--
+	if s.byOrg[h.org]--; s.byOrg[h.org] == 0 {
+		delete(s.byOrg, h.org)
+	}
 	h.watchers--
 	last := h.watchers == 0
 	if last {
@@ -81,6 +86,7 @@ func (s *streams) leave(h *hub) {
 // hub reads one batch for all its watchers. It keeps the newest event only: a watcher that is slow misses what came between.
 type hub struct {
 	key      string
+	org      protocol.OrgID
 	watchers int // under the mutex of the streams
 	stop     context.CancelFunc
 	done     chan struct{}
@@ -122,7 +128,6 @@ type observer struct {
 	*hub
 
 	pipeline *Pipeline
-	org      protocol.OrgID
 	batch    protocol.BatchID
 	last     *snapshot
 	told     time.Time // when the last event was told
@@ -131,7 +136,7 @@ type observer struct {
 
 // observe tells what becomes of a batch, until it has ended or ctx does.
 func (p *Pipeline) observe(ctx context.Context, h *hub, org protocol.OrgID, id protocol.BatchID) {
-	o := &observer{hub: h, pipeline: p, org: org, batch: id, heard: map[int]protocol.Progress{}}
+	o := &observer{hub: h, pipeline: p, batch: id, heard: map[int]protocol.Progress{}}
 	changes, stop, err := p.conn.WatchChanges(org, id)
 	if err != nil {
 		p.log.Warn("an event stream hears of no changes; it looks now and then", "batch", id, logError, err)

@@ -70,9 +70,9 @@ func (p *Pipeline) search(ctx context.Context, now *snapshot, f *rerunFilter, fo
 	if !now.told || !f.mayMatch(&now.summary) {
 		return nil
 	}
-	q := f.query()
+	q, pages := f.query(), f.pages()
 	read := func(ctx context.Context, number int) ([]protocol.Receipt, error) {
-		if !f.touches(number) {
+		if pages != nil && !pages[number] {
 			return nil, nil
 		}
 		first := number * protocol.PageSize
@@ -102,17 +102,16 @@ func (p *Pipeline) search(ctx context.Context, now *snapshot, f *rerunFilter, fo
 	return err
 }
 
-// touches reports whether a page can hold items that are named.
-func (f *rerunFilter) touches(page int) bool {
+// pages returns the pages that can hold items that are named; nil: all can.
+func (f *rerunFilter) pages() map[int]bool {
 	if !f.named || len(f.ids) > 0 {
-		return true
+		return nil
 	}
+	pages := map[int]bool{}
 	for index := range f.indexes {
-		if protocol.PageOf(index) == page {
-			return true
-		}
+		pages[protocol.PageOf(index)] = true
 	}
-	return false
+	return pages
 }
 
 // named keeps the receipts of the items that are named, if any are.

@@ -106,7 +106,7 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		uploadPatience: progressWindow,
 		metrics:        deps.Metrics,
 		traces:         deps.Traces,
-		budget:         &budget{limit: cfg.MaxBuffered},
+		budget:         newBudget(cfg.MaxBuffered, cfg.MaxBody),
 		document:       describe(cfg.Version),
 	}
 	deps.Pipeline.backlog.limit = cfg.MaxQueued

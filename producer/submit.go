@@ -69,7 +69,9 @@ type intake struct {
 	ended   bool
 	known   [32]byte // what the digest is made of beside the body
 	budget  *share
-	limit   int // items
+	room    int64 // of the budget, for pages of items
+	page    int64 // bytes of the items of the page that is being read
+	limit   int   // items
 }
 
 // order is the order for what an intake reads.
@@ -142,10 +144,13 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 			p.add("", faultTooMany, "There are more than "+itoa(in.limit)+" items, which is the most for one batch.")
 			return item, in.refused()
 		}
-		if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.budget.take(largeUpload) {
+		if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.large() {
 			return item, &refusal{busy()}
 		}
 		if p.total == 0 {
+			if problem := in.hold(&item); problem != nil {
+				return item, &refusal{problem}
+			}
 			return item, nil
 		}
 		if p.total >= MaxProblems {

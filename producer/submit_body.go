@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 const (
@@ -15,20 +17,25 @@ const (
 	// buffers, and pages on their way. The ids of items come on top.
 	smallUpload = 256 << 10
 	largeUpload = 8 << 20
+	// pageCopies is how many pages of items an upload has in memory at worst: those on their way, and in the forms in which they are stored.
+	pageCopies = 8
+	// maxPageText bounds the text of a page of items, in bytes. Most items have a few hundred; those with large forms have 100 KiB.
+	maxPageText = 16 << 20
 	// An upload must bring progressBytes in every progressWindow.
 	progressBytes  = 1 << 10
 	progressWindow = 30 * time.Second
 	drainTimeout   = 10 * time.Second
 )
 
-// share is what one request holds of a budget.
+// share is what one request of an org holds of a budget.
 type share struct {
 	budget *budget
+	org    protocol.OrgID
 	held   int64
 }
 
 func (s *share) take(n int64) bool {
-	if !s.budget.take(n) {
+	if !s.budget.take(s.org, n) {
 		return false
 	}
 	s.held += n
@@ -36,7 +43,7 @@ func (s *share) take(n int64) bool {
 }
 
 func (s *share) release() {
-	s.budget.give(s.held)
+	s.budget.give(s.org, s.held)
 	s.held = 0
 }
 
@@ -99,3 +106,44 @@ func (u *upload) sum() []byte { return u.hash.Sum(nil) }
 func errIsEOF(err error) bool { return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// large takes what an upload of more than a page needs.
+func (in *intake) large() bool {
+	in.room += largeUpload
+	return in.budget.take(largeUpload)
+}
+
+// hold makes sure that there is memory for another item: those of a page have what was taken for the upload, and more if they are large.
+func (in *intake) hold(item *protocol.ManifestItem) *Problem {
+	in.page += textOf(item)
+	if in.page > maxPageText {
+		p := newProblem(CodeBodyTooLarge, itoa(protocol.PageSize)+" items in a row may have "+itoa(maxPageText)+" bytes together at most.")
+		return &p
+	}
+	if more := pageCopies*in.page - in.room; more > 0 {
+		more = (more/smallUpload + 1) * smallUpload
+		if !in.budget.take(more) {
+			return busy()
+		}
+		in.room += more
+	}
+	if in.check.count%protocol.PageSize == 0 {
+		in.page = 0
+	}
+	return nil
+}
+
+// textOf is about how many bytes an item takes in memory.
+func textOf(item *protocol.ManifestItem) int64 {
+	const each = 16 // of a string or an entry beside its bytes
+	n := len(item.ID)
+	for _, loc := range [2]*protocol.Location{&item.Src, &item.Dest} {
+		n += len(loc.Sandbox) + len(loc.Path) + len(loc.URL) + len(loc.Bucket) + len(loc.Key) + len(loc.FileField)
+		for _, fields := range [2]map[string]string{loc.Headers, loc.Form} {
+			for name, value := range fields {
+				n += len(name) + len(value) + each
+			}
+		}
+	}
+	return int64(n)
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -175,6 +176,10 @@ func (c *itemCheck) derived(src protocol.Location, at string) protocol.Location 
 	u, err := url.Parse(src.URL)
 	if err != nil || u.Path == "" || strings.HasSuffix(u.Path, "/") {
 		p.add(at+"/dest", faultMissing, "This location is required: the path of the URL names no file to call it after.")
+		return protocol.Location{}
+	}
+	if slices.ContainsFunc(strings.Split(u.Path, "/"), func(name string) bool { return name == "." || name == ".." }) {
+		p.add(at+"/dest", faultPathEscapes, "This location is required: the path of the URL climbs, and its file would not be below the default.")
 		return protocol.Location{}
 	}
 	return c.within(strings.ToLower(u.Host)+u.Path, at+"/dest")

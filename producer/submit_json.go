@@ -22,6 +22,7 @@ type jsonRows struct {
 
 	given    []member // options so far
 	early    value    // those of a small document, read ahead
+	named    int      // bytes of the names of its members so far: the decoder keeps them, to tell what occurs twice
 	items    jsontext.Kind
 	index    int
 	manifest *manifestRef
@@ -33,6 +34,9 @@ type meter struct {
 	src  io.Reader
 	left int
 }
+
+// maxNames bounds the names of the members of a document, in bytes; its options have a few hundred.
+const maxNames = 64 << 10
 
 var errLongItem = errors.New("an item is too long")
 
@@ -182,6 +186,9 @@ func (j *jsonRows) member(name string) error {
 	default:
 		p.add(pointer("", name), faultUnknown, "There is no such member here; known are items, manifest, format, "+
 			strings.Join(slices.Concat(optionMembers, defaultMembers), ", ")+".")
+	}
+	if j.named += len(name); p.total >= MaxProblems || j.named > maxNames {
+		return errStuck // or a document of nothing but names would fill the memory
 	}
 	return nil
 }

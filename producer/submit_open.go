@@ -67,11 +67,14 @@ func (s *Server) openIntake(w http.ResponseWriter, r *http.Request) (*intake, *P
 	if p != nil {
 		return nil, p
 	}
-	in := &intake{server: s, source: newUpload(w, r, s.uploadPatience), limit: s.cfg.MaxItems, budget: &share{budget: s.budget}}
+	org := principalOf(r).Org
+	in := &intake{
+		server: s, source: newUpload(w, r, s.uploadPatience), limit: s.cfg.MaxItems, budget: &share{budget: s.budget, org: org}, room: smallUpload,
+	}
 	if !in.budget.take(smallUpload) {
 		return nil, busy()
 	}
-	in.check = newItemCheck(s, principalOf(r).Org, in.budget)
+	in.check = newItemCheck(s, org, in.budget)
 	p = in.begin(r, kind)
 	if p != nil {
 		in.drain()

@@ -423,13 +423,13 @@ func TestSlowUpload(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	s := newIntakeStage(t)
-	s.server.budget.limit = largeUpload
+	s.server.budget = &budget{limit: largeUpload}
 	s.call("one/copy", "POST", "/v1/batches", lines(300, nil), "Content-Type", ndjsonMedia).want(503, CodeBusy)
 	s.submit(ndjsonMedia, "", lines(2, nil))
 	s.server.budget.limit = largeUpload + smallUpload + 16<<10
 	s.call("one/copy", "POST", "/v1/batches", lines(3000, nil), "Content-Type", ndjsonMedia).want(503, CodeBusy)
 	s.submit(ndjsonMedia, "", lines(300, nil))
-	if used := s.server.budget.used.Load(); used != 0 {
+	if used := s.server.budget.used; used != 0 || len(s.server.budget.byOrg) != 0 {
 		t.Errorf("%d bytes are still taken", used)
 	}
 }
