@@ -206,6 +206,9 @@ func (f *feeder) step(ctx context.Context) time.Duration {
 	if !f.caughtUp[0] || !f.caughtUp[1] || time.Since(f.started) < hello {
 		return feedTick // what is wanted of them, or who feeds them, is not known yet
 	}
+	if err := f.held.keep(ctx); err != nil {
+		f.trouble(ctx, "look at claims", err)
+	}
 	f.held.forget()
 	for range maxLooks {
 		r := f.due.next(time.Now())
@@ -275,6 +278,9 @@ func (f *feeder) heed(ctx context.Context) {
 		}
 	}
 	for key, final := range changed {
+		if final {
+			delete(f.bare, key) // another batch may get its id once it is removed
+		}
 		if r := f.rows[key]; r != nil && (final || r.record == nil || r.watchful()) {
 			f.soon(r)
 		}
@@ -282,7 +288,7 @@ func (f *feeder) heed(ctx context.Context) {
 	for key := range suspects {
 		if err := f.suspect(ctx, key); err != nil {
 			f.trouble(ctx, "look after "+string(key.batch), err)
-			f.hints.suspect(key)
+			f.hints.suspectAgain(key)
 		}
 	}
 }

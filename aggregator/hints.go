@@ -31,10 +31,15 @@ func (h *hints) feeder(id string, ends bool) {
 }
 
 func (h *hints) suspect(key batchKey) {
+	h.suspectAgain(key)
+	h.tell()
+}
+
+// suspectAgain keeps a batch for the next time that there are news, or nothing else to do: what failed just now is not tried at once.
+func (h *hints) suspectAgain(key batchKey) {
 	h.mu.Lock()
 	h.failing[key] = true
 	h.mu.Unlock()
-	h.tell()
 }
 
 func (h *hints) tell() {

@@ -15,12 +15,14 @@ type holders struct {
 	bucket *broker.Bucket
 	stale  time.Duration // since a worker wrote its claim: living ones rewrite theirs three times as often
 	read   time.Time
+	tried  time.Time // when keep looked last
 	items  map[batchKey][]int
 	dead   map[batchKey][]int // of workers whose claims are stale
 	last   map[string]sighting
 }
 
-// sighting is when a claim was last seen to change, by the local clock: a clock that jumps makes no worker look dead.
+// sighting is when a claim was last seen to change, by the local clock: one that jumps, or is minutes off, makes no worker look dead.
+// Only of a claim that is new here, and very old, its own time is believed.
 type sighting struct {
 	revision uint64
 	at       time.Time
@@ -46,6 +48,15 @@ func (h *holders) ofDead(ctx context.Context, key batchKey, since time.Time) ([]
 	return h.dead[key], err
 }
 
+// keep looks at the claims now and then, so that it is known which of them do not change when somebody asks.
+func (h *holders) keep(ctx context.Context) error {
+	if time.Since(h.tried) < h.stale {
+		return nil
+	}
+	h.tried = time.Now()
+	return h.load(ctx)
+}
+
 // forget has the claims read again when they are next asked for.
 func (h *holders) forget() { h.items = nil }
 
@@ -64,8 +75,8 @@ func (h *holders) load(ctx context.Context) error {
 		s, known := h.last[e.Key]
 		if !known || s.revision != e.Revision {
 			s = sighting{e.Revision, now}
-			if !known {
-				s.at = claim.Written
+			if !known && now.Sub(claim.Written) > deadClaim {
+				s.at = claim.Written // clocks differ by less
 			}
 		}
 		last[e.Key] = s
