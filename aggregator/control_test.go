@@ -115,7 +115,7 @@ func TestStopWaitsForWorkersThatLive(t *testing.T) {
 	b.accept(a)
 	b.crew().collect(512)
 	b.claim("dead", time.Now().Add(-time.Hour), a, 1)
-	b.claim("living", time.Now(), a, 2, 300)
+	b.claim("living", time.Now().Add(-5*time.Minute), a, 2, 300) // its clock is late
 	b.want(a, stop)
 	b.publish(report(a.Batch, 2, total))
 	b.eventually(func() bool { s, found := b.summary(a.Batch); return found && s.Tally.Succeeded == 1 })
@@ -260,6 +260,42 @@ func TestLostItemsAreFedAgain(t *testing.T) {
 		checkWhole(b, a.Batch, total)
 		stopIt()
 	}
+}
+
+// TestLostItemsAreFedAgainInABusyShard has the items of another batch wait in the same shard all the time.
+func TestLostItemsAreFedAgainInABusyShard(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	defer b.run(aggregator.Config{RecoverAfter: 300 * time.Millisecond})()
+	const total = 20
+	a, busy := accepted("ORG", total, protocol.Options{}), accepted("ORG", 100_000, protocol.Options{})
+	c := b.crew()
+	b.accept(a)
+	c.collect(total) // and nobody reports them
+	b.accept(busy)
+	b.eventually(func() bool { return b.waiting("ORG") >= 512 })
+	again := 0
+	b.eventually(func() bool {
+		for _, w := range c.fetch(100) {
+			if w.Batch == a.Batch {
+				again++
+			}
+		}
+		return again == total && b.waiting("ORG") > 0
+	})
+}
+
+// TestLostCanaryIsFedAgain loses all that a batch may feed before its canary has ended.
+func TestLostCanaryIsFedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	defer b.run(aggregator.Config{RecoverAfter: 300 * time.Millisecond})()
+	const total, canary = 600, 20
+	a := accepted("ORG", total, protocol.Options{Canary: canary})
+	b.accept(a)
+	c := b.crew()
+	c.collect(canary) // and nobody reports them
+	eachOnce(t, c.collect(canary), 0, canary)
 }
 
 func TestNoticeOfTheEnd(t *testing.T) {

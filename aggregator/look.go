@@ -129,10 +129,8 @@ func (f *feeder) follow(ctx context.Context, r *row, w wish) (time.Duration, err
 	case hungry:
 		return r.later(hungryLeast, hungryMost), nil
 	}
-	if r.end(w) == r.record.total {
-		if err := f.reconcile(ctx, r, s); err != nil {
-			return 0, err
-		}
+	if err := f.reconcile(ctx, r, s); err != nil {
+		return 0, err
 	}
 	return r.later(endLeast, endMost), nil
 }

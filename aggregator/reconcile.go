@@ -10,15 +10,20 @@ const (
 	heldWaits = 6 // times as long it waits while anything was delivered and not acknowledged, be it of another batch
 )
 
-// reconcile notices what got lost inside the queue: a batch that is wholly fed, of which nothing was heard for long, nothing waits in
+// reconcile notices what got lost inside the queue: a batch that is fed as far as it may be, of which nothing was heard for long, nothing waits in
 // the queue and no worker holds anything. Its items are fed again. If they were not lost after all, workers find that by
 // their receipts and the claims on them.
 func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 	if r.record.empty || time.Since(r.stirred) < f.cfg.RecoverAfter<<min(r.waits, maxWaits) {
 		return nil
 	}
-	backlog, err := f.conn.Backlog(ctx, r.record.shard(r.key.org))
-	if err != nil || backlog.Waiting > 0 {
+	shard := r.record.shard(r.key.org)
+	waits, err := f.conn.Waits(ctx, shard, r.key.org, r.key.batch) // of this batch: something of others waits in a busy shard at all times
+	if err != nil || waits {
+		return err //nolint:wrapcheck // says what it was
+	}
+	backlog, err := f.conn.Backlog(ctx, shard)
+	if err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}
 	if backlog.Held > 0 && time.Since(r.stirred) < heldWaits*f.cfg.RecoverAfter {

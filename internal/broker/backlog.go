@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,6 +33,28 @@ func (c *Conn) Backlog(ctx context.Context, shard Shard) (Backlog, error) {
 	return Backlog{
 		Waiting: int(info.NumPending), Held: info.NumAckPending, Delivered: info.Delivered.Consumer, //nolint:gosec // far below the limits of int
 	}, nil
+}
+
+// Waits reports whether an item of a batch waits in its lane that was not delivered yet.
+func (c *Conn) Waits(ctx context.Context, shard Shard, org protocol.OrgID, batch protocol.BatchID) (bool, error) {
+	name := laneStream(shard.Lane)
+	stream, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return false, fmt.Errorf("look for waiting items of %s: %w", batch, classify(err))
+	}
+	consumer, err := stream.Consumer(ctx, shardConsumer(shard.Pool, shard.Index))
+	if err != nil {
+		return false, fmt.Errorf("look for waiting items of %s: %w", batch, classify(err))
+	}
+	subject := protocol.WorkSubject(shard.Lane, shard.Pool, shard.Index, org, batch)
+	_, err = stream.GetMsg(ctx, consumer.CachedInfo().Delivered.Stream+1, jetstream.WithGetMsgSubject(subject))
+	if err = classify(err); errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for waiting items of %s: %w", batch, err)
+	}
+	return true, nil
 }
 
 // Oldest returns the age of the first message of a shard that was not delivered yet; 0: there is none.
