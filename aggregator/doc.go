@@ -61,5 +61,5 @@
 //	redo_begun        a feed record with a pass       another goes on with the pass; what it feeds twice is rechecked
 //	notice_asked      a message for a worker          another finds its guard; five minutes without a report, and it asks again
 //	batch_emptied     acceptance and summary          the summary says that the batch has ended: the next pass removes it
-//	batch_removed     summary                         as above; the API shows no batch without an acceptance
+//	batch_removed     no trace of the batch           the same
 package aggregator

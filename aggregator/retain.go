@@ -39,8 +39,9 @@ func (a *Aggregator) retain(ctx context.Context) {
 	}
 }
 
-// removeEnded removes the batches that ended long ago. The summary goes last: whatever crashes in between, it still says that
-// the batch has ended, and finds it again.
+// removeEnded removes the batches that ended long ago. Acceptance and summary go last, at once: whatever crashes before, the summary
+// still says that the batch has ended, and finds it again; and a new batch that gets the id, from an Idempotency-Key that is used
+// again, never meets the summary of the old one.
 func (a *Aggregator) removeEnded(ctx context.Context) (int, error) {
 	removed := 0
 	for {
@@ -51,6 +52,7 @@ func (a *Aggregator) removeEnded(ctx context.Context) (int, error) {
 			}
 			var g glimpsed
 			if json.Unmarshal(s.Value, &g) == nil && g.State.Final() {
+				g.revision = s.Revision
 				old = append(old, g)
 			}
 			return len(old) < removeAtOnce
@@ -76,10 +78,16 @@ type glimpsed struct {
 	Batch protocol.BatchID    `json:"batch"`
 	Total int                 `json:"total"`
 	State protocol.BatchState `json:"state"`
+
+	revision uint64
 }
 
 func (a *Aggregator) remove(ctx context.Context, g glimpsed) error {
 	name := protocol.ControlKey(g.Org, g.Batch)
+	last, err := a.remains(ctx, g)
+	if err != nil || len(last) == 0 {
+		return err
+	}
 	for _, bucket := range []*broker.Bucket{a.feeder.feeds, a.feeder.controls} {
 		if err := deleteIfThere(ctx, bucket, name); err != nil {
 			return err
@@ -97,11 +105,31 @@ func (a *Aggregator) remove(ctx context.Context, g glimpsed) error {
 		return err //nolint:wrapcheck // says what it was
 	}
 	failpoint.Hit(failpoint.BatchEmptied)
-	if err := a.bucket.Drop(ctx, protocol.AcceptKey(g.Org, g.Batch)); err != nil {
+	if err := a.bucket.DropTogether(ctx, last...); err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}
 	failpoint.Hit(failpoint.BatchRemoved)
-	return a.bucket.Drop(ctx, protocol.SummaryKey(g.Org, g.Batch)) //nolint:wrapcheck // says what it was
+	return nil
+}
+
+// remains returns the summary and the acceptance of a batch, if they are those that were found: another aggregator may have removed
+// them meanwhile, and a new batch have got the id.
+func (a *Aggregator) remains(ctx context.Context, g glimpsed) ([]broker.Entry, error) {
+	summary, err := a.bucket.Get(ctx, protocol.SummaryKey(g.Org, g.Batch))
+	if errors.Is(err, broker.ErrNotFound) || err == nil && summary.Revision != g.revision {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	accept, err := a.bucket.Get(ctx, protocol.AcceptKey(g.Org, g.Batch))
+	if errors.Is(err, broker.ErrNotFound) {
+		return []broker.Entry{summary}, nil
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	return []broker.Entry{accept, summary}, nil
 }
 
 // deleteIfThere deletes a key so that those who watch it know. The feeder removes the marker later.

@@ -269,3 +269,39 @@ func TestWorkMessagesAreAsEncoded(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowRetentionLeavesTheSuccessorAlone goes on with what it found of a batch that another aggregator has removed meanwhile, whose
+// id a new batch has got.
+func TestSlowRetentionLeavesTheSuccessorAlone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a := s.accept(t, 300)
+	summary := protocol.Summary{Version: protocol.SummaryVersion, Org: a.Org, Batch: a.Batch, Total: 300, State: protocol.BatchRunning}
+	value, err := protocol.Encode(summary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := s.agg.bucket.Create(t.Context(), protocol.SummaryKey(a.Org, a.Batch), value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := glimpsed{Org: a.Org, Batch: a.Batch, Total: 300, State: protocol.BatchSucceeded, revision: revision - 1}
+	if err := s.agg.remove(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	for bucket, key := range map[*broker.Bucket]string{
+		s.agg.bucket: protocol.AcceptKey(a.Org, a.Batch), s.agg.feeder.feeds: protocol.ControlKey(a.Org, a.Batch),
+	} {
+		if _, err := bucket.Get(t.Context(), key); err != nil {
+			t.Errorf("the new batch lost something: %v", err)
+		}
+	}
+	old.revision = revision
+	if err := s.agg.remove(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := s.agg.bucket.Keys(t.Context(), ">")
+	if err != nil || len(keys) != 0 {
+		t.Errorf("%q are left, %v", keys, err)
+	}
+}

@@ -313,3 +313,35 @@ func TestDroppedKeysLeaveNothing(t *testing.T) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
 }
+
+func TestKeysAreRemovedTogetherOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	bucket, err := conn.Bucket(t.Context(), broker.BatchBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := broker.Entry{Key: "a.b.accept"}, broker.Entry{Key: "a.b.summary"}
+	for _, e := range []*broker.Entry{&first, &second} {
+		if e.Revision, err = bucket.Create(t.Context(), e.Key, []byte("value")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := second
+	stale.Revision--
+	if err := bucket.DropTogether(t.Context(), first, stale); !errors.Is(err, broker.ErrConflict) {
+		t.Fatalf("with a revision that is not that of the key: %v", err)
+	}
+	if keys, err := bucket.Keys(t.Context(), ">"); err != nil || len(keys) != 2 {
+		t.Fatalf("%q, %v", keys, err)
+	}
+	if err := bucket.DropTogether(t.Context(), first, second); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := bucket.Keys(t.Context(), ">"); err != nil || len(keys) != 0 {
+		t.Fatalf("%q are left, %v", keys, err)
+	}
+	if _, err := bucket.Update(t.Context(), broker.Change{Key: first.Key, Value: []byte("new")}); err != nil {
+		t.Error(err)
+	}
+}

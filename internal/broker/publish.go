@@ -30,6 +30,7 @@ type write struct {
 	subject string
 	data    []byte
 	expect  *uint64
+	marker  bool // of a deletion, which removes itself in time
 }
 
 // PublishChunk stores the items of a chunk, all on one subject, as one atomic batch, and returns the stream sequence of the
@@ -78,6 +79,10 @@ func (c *Conn) publishAtomic(ctx context.Context, writes []write) (uint64, error
 		msg.Header.Set(headerBatchSequence, strconv.Itoa(i+1))
 		if w.expect != nil {
 			msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*w.expect, 10))
+		}
+		if w.marker {
+			msg.Header.Set(headerOperation, "DEL")
+			msg.Header.Set(jetstream.MsgTTLHeader, markerTTL.String())
 		}
 		if i < len(writes)-1 {
 			if err := c.nc.PublishMsg(msg); err != nil {

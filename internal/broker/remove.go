@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +26,27 @@ func (b *Bucket) DropAt(ctx context.Context, key string, revision uint64) error 
 	err := b.stream.Purge(ctx, jetstream.WithPurgeSubject(b.subject(key)), jetstream.WithPurgeSequence(revision+1))
 	if err != nil {
 		return b.wrap("remove", key, classify(err))
+	}
+	return nil
+}
+
+// markerTTL is how long a marker of [Bucket.DropTogether] stays if its writer dies.
+const markerTTL = 10 * time.Second
+
+// DropTogether removes keys that still have their revisions, all at once or none: then it returns [ErrConflict]. No marker stays.
+func (b *Bucket) DropTogether(ctx context.Context, entries ...Entry) error {
+	writes := make([]write, len(entries))
+	for i, e := range entries {
+		writes[i] = write{subject: b.subject(e.Key), expect: &entries[i].Revision, marker: true}
+	}
+	last, err := b.conn.publishAtomic(ctx, writes)
+	if err != nil {
+		return b.wrap("remove", entries[0].Key+" and others", err)
+	}
+	for _, e := range entries {
+		if err := b.DropAt(ctx, e.Key, last); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ const (
 	RedoBegun      Point = "redo_begun"      // a pass over what was fed before is written down
 	NoticeAsked    Point = "notice_asked"    // a worker was asked to tell of a batch's end
 	BatchEmptied   Point = "batch_emptied"   // of a batch whose time is over only its acceptance and summary are left
-	BatchRemoved   Point = "batch_removed"   // its summary is left
+	BatchRemoved   Point = "batch_removed"   // nothing is left
 )
 
 // Points lists all points, in the order of a copy.
