@@ -150,7 +150,7 @@ func feedGuard(lane protocol.Lane, key batchKey, pass, first int) string {
 	return protocol.GuardSubject(lane, key.org, key.batch, pass, first) + ".fed"
 }
 
-// save writes how far a batch is. It returns false if somebody else wrote meanwhile: the watch tells what.
+// save writes how far a batch is. It returns false if somebody else wrote meanwhile.
 func (f *feeder) save(ctx context.Context, r *row, feed protocol.Feed) (bool, error) {
 	feed.Version, feed.Owner, feed.At = protocol.FeedVersion, f.id, time.Now().UTC()
 	value, err := protocol.Encode(feed)
@@ -161,6 +161,7 @@ func (f *feeder) save(ctx context.Context, r *row, feed protocol.Feed) (bool, er
 	if errors.Is(err, broker.ErrConflict) {
 		f.leave(r)
 		r.mine = false
+		f.reread(ctx, r)
 		return false, nil
 	}
 	if err != nil {
@@ -169,6 +170,17 @@ func (f *feeder) save(ctx context.Context, r *row, feed protocol.Feed) (bool, er
 	failpoint.Hit(failpoint.FeedSaved)
 	r.feed, r.revision, r.seen, r.confirm = feed, revision, time.Now(), time.Now()
 	return true, nil
+}
+
+// reread takes in what somebody else wrote of a batch. The watch tells that, too; but after a restart of the broker it is deaf until it
+// misses its heartbeats, ten seconds later.
+func (f *feeder) reread(ctx context.Context, r *row) {
+	entry, err := f.feeds.Get(ctx, r.name)
+	if err != nil {
+		f.log.Debug("a feed record was not read and will be heard of", "batch", r.key.batch, "error", err)
+		return
+	}
+	f.fed(broker.Watched{Entry: entry})
 }
 
 // forms is a work message with a gap for the index: the rest is the same for all items of a batch.
