@@ -67,14 +67,14 @@ func TestFullStore(t *testing.T) {
 	t.Parallel()
 	room(t)
 	f := mixtest.NewRoles(t, miniotest.Shared(t))
-	running := map[string]*mixtest.Process{"nats": f.StartNATSWithin(t, 4<<20)}
+	running := map[string]*mixtest.Process{"nats": f.StartNATSWithin(t, 3<<20)}
 	start(t, f, running, "api", "aggregator", "worker")
 	before := f.Small("before", 600)
 	f.Check(t, f.Submit(t, before, ""), before, limit)
 
 	random := rand.NewChaCha8([32]byte{1})
-	noise := make([]byte, 1500) // does not compress, so that 4,000 items take more than there is room for
-	batch := f.Small("large", 4000)
+	noise := make([]byte, 3000) // does not compress, so that 1,500 items take more than there is room for
+	batch := f.Small("large", 1500)
 	for i := range batch {
 		_, _ = random.Read(noise)
 		url, _ := batch[i].Src["url"].(string)
