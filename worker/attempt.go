@@ -61,7 +61,14 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 			return res, false
 		}
 	}
-	if res = w.attempt(work, j); res.abandoned != nil {
+	if err := w.slots.line.enter(j.ctx, j.bulk()); err != nil {
+		w.putDown(work, j, err)
+		return res, false
+	}
+	begun := time.Now()
+	res = w.attempt(work, j)
+	w.slots.line.leave(j.bulk(), begun)
+	if res.abandoned != nil {
 		w.putDown(work, j, res.abandoned)
 		return res, false
 	}

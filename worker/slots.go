@@ -6,26 +6,28 @@ import (
 )
 
 // slots counts the items that may still be taken: all of them for the interactive lane, fewer for the rest. A slot is occupied from
-// the fetch of an item until its destination is visible, or it failed.
+// the fetch of an item until its destination is visible, or it failed. While items are short, as many again as there are slots for
+// the rest may be taken, to wait in the line.
 type slots struct {
-	mu       sync.Mutex
-	all      int
-	free     int
-	freeBulk int
-	bulk     int           // all of those for the rest
-	scarce   time.Time     // since when some, but few, of those for the rest are free; zero: they are not
-	released chan struct{} // holds a token after a release, or when it is time to look again
+	line      *line
+	all, bulk int // bulk: those for the rest
+
+	mu        sync.Mutex
+	taken     int           // by the interactive lane
+	takenBulk int           // by the rest; beyond bulk they wait in the line
+	scarce    time.Time     // since when some, but few, of those for the rest are free; zero: they are not
+	released  chan struct{} // holds a token after a release, or when it is time to look again
 }
 
-// A fetch of bulk work waits until a quarter of its slots is free, or for gather: one claim, which is an fsync, then serves many items. What
-// waits in the interactive lane is fetched meanwhile.
+// A fetch of bulk work waits until a quarter of its slots is free, or for gather: one claim then serves many items. What waits in
+// the interactive lane is fetched meanwhile.
 const (
 	gatherShare = 4
 	gather      = time.Millisecond
 )
 
 func newSlots(all, bulk int) *slots {
-	return &slots{all: all, free: all, freeBulk: bulk, bulk: bulk, released: make(chan struct{}, 1)}
+	return &slots{line: newLine(all, bulk), all: all, bulk: bulk, released: make(chan struct{}, 1)}
 }
 
 // available returns what may be fetched now. Only the intake takes slots, so that what is available stays so. wait, unless 0, is
@@ -33,19 +35,24 @@ func newSlots(all, bulk int) *slots {
 func (s *slots) available(now time.Time) (free, freeBulk int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	freeBulk = min(s.free, s.freeBulk)
+	free = max(s.all-s.taken-min(s.takenBulk, s.bulk), 0)
+	if s.line.short(now) {
+		freeBulk = max(2*s.bulk-s.takenBulk, 0)
+	} else {
+		freeBulk = max(min(s.bulk-s.takenBulk, free), 0)
+	}
 	if freeBulk == 0 || freeBulk*gatherShare >= s.bulk {
 		s.scarce = time.Time{}
-		return s.free, freeBulk, 0
+		return max(free, freeBulk), freeBulk, 0
 	}
 	if s.scarce.IsZero() {
 		s.scarce = now
 	}
 	if wait = gather - now.Sub(s.scarce); wait > 0 {
-		return s.free, 0, wait
+		return free, 0, wait
 	}
 	s.scarce = time.Time{}
-	return s.free, freeBulk, 0
+	return max(free, freeBulk), freeBulk, 0
 }
 
 // take occupies a slot.
@@ -59,9 +66,8 @@ func (s *slots) give(bulk bool) {
 
 // count returns how many are occupied and free.
 func (s *slots) count() (busy, free int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all - s.free, s.free
+	busy = s.line.running()
+	return busy, s.all - busy
 }
 
 // poke wakes the intake.
@@ -75,8 +81,9 @@ func (s *slots) poke() {
 func (s *slots) change(n int, bulk bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free += n
 	if bulk {
-		s.freeBulk += n
+		s.takenBulk -= n
+	} else {
+		s.taken -= n
 	}
 }

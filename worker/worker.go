@@ -106,7 +106,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 
-	running := pool.New().WithMaxGoroutines(w.cfg.Slots)
+	running := pool.New().WithMaxGoroutines(2 * w.cfg.Slots) // those in the line, too
 	background := pool.New()
 	background.Go(func() { w.reportAll(work) })
 	background.Go(func() { w.controls.follow(work) })
