@@ -369,6 +369,11 @@ func TestExcerpt(t *testing.T) {
 			t.Errorf("%q: %q, want %q", row.in, got, row.want)
 		}
 	}
+	long := strings.Repeat("0123456789", 200) // more than is read of an answer
+	target.URL = "https://h.test/p?key=" + long
+	if got := excerpt(target, []byte("refused: /p?key=" + long)[:1024]); got != "" {
+		t.Errorf("a part of a credential is shown: %q", got)
+	}
 }
 
 // TestHangingReceiversTakeFewSlots: while notices hang, a copy of the same lane has its slot at once.
