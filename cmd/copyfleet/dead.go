@@ -142,7 +142,7 @@ type deadRedriveCmd struct {
 	Batch          string            `help:"Only items of this batch." placeholder:"BATCH"`
 	All            bool              `help:"All dead letters there are, where neither a filter nor a dead letter is given."`
 	Yes            bool              `help:"Do it. Without this, only what would be run is told." short:"y"`
-	Header         map[string]string `help:"Header to send with every HTTP request, instead of one of that name: NAME=VALUE, may be repeated; an empty value removes it." placeholder:"NAME=VALUE" mapsep:"none"`
+	Header         map[string]string `help:"Header to send with every HTTP request, instead of one of that name: NAME=VALUE, may be repeated; an empty value removes it. NAME=@FILE reads the value from a file: others can see what stands here." placeholder:"NAME=VALUE" mapsep:"none"`
 	SrcHeader      map[string]string `help:"The same, with requests to the source only." name:"src-header" placeholder:"NAME=VALUE" mapsep:"none"`
 	DestHeader     map[string]string `help:"The same, with requests to the destination only." name:"dest-header" placeholder:"NAME=VALUE" mapsep:"none"`
 	DestSandbox    string            `help:"Sandbox to copy into instead." name:"dest-sandbox" placeholder:"ID"`
@@ -177,37 +177,14 @@ func (c *deadRedriveCmd) filter() map[string]any {
 // body is the request without "preview". An empty filter means all dead letters.
 func (c *deadRedriveCmd) body() (map[string]any, error) {
 	body := map[string]any{"filter": c.filter()}
-	if patch := c.patch(); len(patch) > 0 {
+	patch, err := c.patch()
+	if err != nil {
+		return nil, err
+	}
+	if len(patch) > 0 {
 		body["patch"] = patch
 	}
 	return body, c.members(body)
-}
-
-// patch is what is to be otherwise than before.
-func (c *deadRedriveCmd) patch() map[string]any {
-	patch := map[string]any{}
-	for member, given := range map[string]map[string]string{"headers": c.Header, "src_headers": c.SrcHeader, "dest_headers": c.DestHeader} {
-		headers := map[string]any{}
-		for name, value := range given {
-			headers[name] = value
-			if value == "" {
-				headers[name] = nil
-			}
-		}
-		if len(headers) > 0 {
-			patch[member] = headers
-		}
-	}
-	dest := map[string]string{}
-	for name, value := range map[string]string{"sandbox": c.DestSandbox, "path_prefix": c.DestPath, "bucket": c.DestBucket, "prefix": c.DestPrefix} {
-		if value != "" {
-			dest[name] = value
-		}
-	}
-	if len(dest) > 0 {
-		patch["dest"] = dest
-	}
-	return patch
 }
 
 // Run tells what would be run, or runs it.

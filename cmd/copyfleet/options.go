@@ -47,7 +47,7 @@ func (o *batchOptions) check() error {
 	switch {
 	case o.Attempts < 0 || o.Attempts > 20:
 		return fmt.Errorf("--attempts %d: must be 1 to 20", o.Attempts)
-	case o.Rate < 0:
+	case !(o.Rate >= 0): // nor is what is no number
 		return fmt.Errorf("--rate %g: must be more than 0", o.Rate)
 	case o.Canary < 0:
 		return fmt.Errorf("--canary %d: must be at least 1", o.Canary)
