@@ -41,10 +41,8 @@ func signedUntil(raw string) (time.Time, bool) {
 		query[strings.ToLower(name)] = values[0]
 	}
 	for _, family := range []string{"x-amz-", "x-goog-"} {
-		from, err := time.Parse("20060102T150405Z", query[family+"date"])
-		seconds, secondsErr := strconv.Atoi(query[family+"expires"])
-		if err == nil && secondsErr == nil && seconds >= 0 && seconds <= mostLives {
-			return from.Add(time.Duration(seconds) * time.Second), true
+		if at, ok := livesUntil(query[family+"date"], query[family+"expires"]); ok {
+			return at, true
 		}
 	}
 	if query["signature"] != "" {
@@ -60,4 +58,17 @@ func signedUntil(raw string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// livesUntil is the end of a life of so many seconds.
+func livesUntil(date, expires string) (time.Time, bool) {
+	from, err := time.Parse("20060102T150405Z", date)
+	if err != nil {
+		return time.Time{}, false
+	}
+	seconds, err := strconv.Atoi(expires)
+	if err != nil || seconds < 0 || seconds > mostLives {
+		return time.Time{}, false
+	}
+	return from.Add(time.Duration(seconds) * time.Second), true
 }
