@@ -345,3 +345,46 @@ func TestKeysAreRemovedTogetherOrNotAtAll(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWatchEndsWithItsConnection restarts the server, which forgets the watch.
+func TestWatchEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	cfg := broker.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	server, err := broker.StartServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { server.Close() }()
+	cfg.Listen = server.URL()[len("nats://"):]
+	conn, err := broker.Connect(broker.Config{URL: server.URL(), Name: t.Name(), Logger: cfg.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := conn.Bucket(t.Context(), broker.ControlBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := bucket.Watch(t.Context(), ">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := <-events; !first.Current {
+		t.Fatalf("%+v", first)
+	}
+	server.Close()
+	if server, err = broker.StartServer(cfg); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e, ok := <-events:
+		if ok {
+			t.Errorf("%+v", e)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the watch goes on")
+	}
+}

@@ -255,9 +255,14 @@ type Watched struct {
 	Current bool
 }
 
-// Watch sends the entries that match a filter, then their changes, until the context ends; then it closes the channel. A
-// watch is a consumer on the server: one a process, never one a caller.
+// watchCheck is how often a watch is compared with the connection.
+const watchCheck = 100 * time.Millisecond
+
+// Watch sends the entries that match a filter, then their changes, until the context ends, or the connection is another one; then it
+// closes the channel. A server that was restarted knows nothing of a watch, and the client notices only after 10 to 20 s: who goes on
+// makes a new one. A watch is a consumer on the server: one a process, never one a caller.
 func (b *Bucket) Watch(ctx context.Context, filter string) (<-chan Watched, error) {
+	epoch := b.conn.Epoch()
 	kv, err := b.conn.js.KeyValue(ctx, b.name)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s in %s: %w", filter, b.name, classify(err))
@@ -270,10 +275,13 @@ func (b *Bucket) Watch(ctx context.Context, filter string) (<-chan Watched, erro
 	go func() {
 		defer close(out)
 		defer func() { _ = watcher.Stop() }() // the connection is closing if this fails
-		for {
+		check := time.NewTicker(watchCheck)
+		defer check.Stop()
+		for b.conn.Epoch() == epoch {
 			select {
 			case <-ctx.Done():
 				return
+			case <-check.C:
 			case e, ok := <-watcher.Updates():
 				if !ok {
 					return
