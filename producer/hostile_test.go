@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // pour is a body that goes on for as long as it is read, up to a limit at which a test is lost.
@@ -141,5 +143,15 @@ func TestDerivedPlaceStaysBelow(t *testing.T) {
 				t.Errorf("%s%s: %+v", query, path, p.Errors)
 			}
 		}
+	}
+}
+
+// TestReportCSVStaysOnItsLines whatever a peer said: a report is a manifest, of which each row is a line.
+func TestReportCSVStaysOnItsLines(t *testing.T) {
+	t.Parallel()
+	of := row{receipt: protocol.Receipt{State: protocol.ItemFailed, ETag: "\r\n=1+1", Failure: &protocol.Failure{Message: "one\r\ntwo\nthree"}}}
+	text, err := csvRows([]row{of}, false)
+	if err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), "one  two three") || !strings.Contains(string(text), ",'=1+1,") {
+		t.Errorf("%v %q", err, text)
 	}
 }

@@ -129,11 +129,15 @@ func (w *csvWriter) time(t time.Time) {
 	}
 }
 
-// formula begins what a spreadsheet takes for a formula (OWASP, "CSV Injection"), also in full width, as some locales do.
-const formula = "=+-@\t\r\n＝＋－＠"
+var lineEnds = strings.NewReplacer("\r", " ", "\n", " ")
 
-// text appends a cell whose text is somebody else's: an apostrophe keeps a spreadsheet from running it.
+// formula begins what a spreadsheet takes for a formula (OWASP, "CSV Injection"), also in full width, as some locales do.
+const formula = "=+-@\t＝＋－＠"
+
+// text appends a cell whose text is somebody else's: an apostrophe keeps a spreadsheet from running it. It stays on its line, as the
+// intake wants a manifest to be.
 func (w *csvWriter) text(s string) {
+	s = strings.TrimLeft(lineEnds.Replace(s), " ")
 	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune(formula, first) {
 		s = "'" + s
 	}
