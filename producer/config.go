@@ -44,7 +44,8 @@ type Config struct {
 	MaxBody int64
 
 	// MaxBuffered bounds the bytes of request bodies that are in memory at one moment, over all calls; a call
-	// beyond it is answered 503 with Retry-After. Those of one org have three quarters, or MaxBody if that is more. 0: [DefaultMaxBuffered], or MaxBody if that is more. At least MaxBody.
+	// beyond it is answered 503 with Retry-After. Those of one org have three quarters of it, or MaxBody if that is
+	// more. 0: [DefaultMaxBuffered], or MaxBody if that is more. At least MaxBody.
 	MaxBuffered int64
 
 	// MaxItems bounds the items of one batch. 0: [DefaultMaxItems], which is also the most. A copy call

@@ -197,7 +197,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		p.retryAfter = noSpaceRetry
 		writeProblem(w, r, p)
 	case errors.Is(err, broker.ErrTooLarge):
-		writeProblem(w, r, newProblem(CodeBodyTooLarge, "An item, or a page of items ("+itoa(protocol.PageSize)+" in a row) in its compressed form, is larger than the queue takes."))
+		writeProblem(w, r, newProblem(CodeBodyTooLarge,
+			"An item, or "+itoa(protocol.PageSize)+" items in a row in their compressed form, are larger than the queue takes."))
 	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		s.fault(r, "the queue does not answer", err)
 		writeProblem(w, r, newProblem(CodeUnavailable, "The queue does not answer. Repeat the request with an Idempotency-Key to be sure that it runs once."))

@@ -51,18 +51,8 @@ type rerunDone struct {
 // dies in between leaves records that name a batch that was not accepted: they do not count, once the next rerun has made
 // sure that it never will be.
 func (p *Pipeline) run(ctx context.Context, r *rerun) (rerunDone, error) {
-	if r.keyed {
-		record, found, err := p.acceptance(ctx, r.org, r.id)
-		switch {
-		case err != nil:
-			return rerunDone{}, err
-		case found && record.Request == requestSuperseded:
-			return rerunDone{}, errTaken
-		case found && record.Request != "" && record.Request != r.digest():
-			return rerunDone{}, errKeyReused
-		case found && record.State == protocol.AcceptComplete:
-			return rerunDone{record: record, items: record.Total}, nil
-		}
+	if done, is, err := p.before(ctx, r); err != nil || is {
+		return done, err
 	}
 	list, t, err := p.take(ctx, r)
 	if err != nil {
@@ -89,6 +79,23 @@ func (p *Pipeline) run(ctx context.Context, r *rerun) (rerunDone, error) {
 		}
 	}
 	return rerunDone{record: record, items: record.Total}, nil
+}
+
+// before finds what an earlier try with the same idempotency key accepted, or why this one cannot be.
+func (p *Pipeline) before(ctx context.Context, r *rerun) (done rerunDone, is bool, err error) {
+	if !r.keyed {
+		return rerunDone{}, false, nil
+	}
+	record, found, err := p.acceptance(ctx, r.org, r.id)
+	switch {
+	case err != nil || !found:
+		return rerunDone{}, false, err
+	case record.Request == requestSuperseded:
+		return rerunDone{}, false, errTaken
+	case record.Request != "" && record.Request != r.digest():
+		return rerunDone{}, false, errKeyReused
+	}
+	return rerunDone{record: record, items: record.Total}, record.State == protocol.AcceptComplete, nil
 }
 
 // digest is the digest of the request as records have it.

@@ -159,6 +159,9 @@ func (j *jsonRows) members() error {
 		if err := j.member(name); err != nil {
 			return err
 		}
+		if j.named += len(name); j.named > maxNames || j.in.check.problems.total >= MaxProblems {
+			return errStuck // or a document of nothing but names would fill the memory
+		}
 	}
 }
 
@@ -186,9 +189,6 @@ func (j *jsonRows) member(name string) error {
 	default:
 		p.add(pointer("", name), faultUnknown, "There is no such member here; known are items, manifest, format, "+
 			strings.Join(slices.Concat(optionMembers, defaultMembers), ", ")+".")
-	}
-	if j.named += len(name); p.total >= MaxProblems || j.named > maxNames {
-		return errStuck // or a document of nothing but names would fill the memory
 	}
 	return nil
 }
