@@ -33,7 +33,7 @@ func (f *feeder) stop(ctx context.Context, r *row, w wish) (time.Duration, error
 	if s.State.Final() {
 		return f.ended(ctx, r, s)
 	}
-	free, err := f.letGo(ctx, r, w.revision)
+	free, err := f.letGo(ctx, r, w.revision, 0)
 	if err != nil || !free {
 		return settleTick, err
 	}
@@ -75,14 +75,14 @@ func (f *feeder) recall(ctx context.Context, r *row, revision uint64) error {
 		return err //nolint:wrapcheck // says what it was
 	}
 	failpoint.Hit(failpoint.Recalled)
-	r.recalled, r.recalledAt, r.mark, r.marked = revision, time.Now(), 0, time.Time{}
+	r.recalled, r.recalledAt, r.mark, r.marked, r.spared = revision, time.Now(), 0, time.Time{}, nil
 	return nil
 }
 
 // letGo reports whether nobody has anything to do with a batch any more whose queue was recalled for a control: no living
 // worker claims an item without an outcome, and every report that was stored by then is folded. Who claims an item later finds
-// the control.
-func (f *feeder) letGo(ctx context.Context, r *row, revision uint64) (bool, error) {
+// the control. After patience, unless 0, the items that are still claimed are spared: they are left with those who run them.
+func (f *feeder) letGo(ctx context.Context, r *row, revision uint64, patience time.Duration) (bool, error) {
 	if err := f.recall(ctx, r, revision); err != nil {
 		return false, err
 	}
@@ -92,9 +92,10 @@ func (f *feeder) letGo(ctx context.Context, r *row, revision uint64) (bool, erro
 			return false, err
 		}
 		open, err := f.open(ctx, r, indexes)
-		if err != nil || len(open) > 0 {
+		if err != nil || len(open) > 0 && (patience == 0 || time.Since(r.recalledAt) < patience) {
 			return false, err
 		}
+		r.spared = open
 	}
 	floor, last, err := f.conn.ReportFloor(ctx)
 	if err != nil {

@@ -2,6 +2,7 @@ package aggregator_test
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -180,6 +181,42 @@ func TestPauseAndResumeLoseNothing(t *testing.T) {
 	if feed.Pass != 1 || feed.Resumes != 1 || feed.RedoEnd != 0 {
 		t.Errorf("feed %+v", feed)
 	}
+}
+
+// TestResumeDoesNotWaitForWhatRuns resumes a batch of which a worker runs an item that takes long.
+func TestResumeDoesNotWaitForWhatRuns(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	b.conn, err = broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: slog.New(slog.DiscardHandler), AckWait: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.conn.Close)
+	if err := b.conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.batches = b.bucket(broker.BatchBucket)
+	defer b.run(aggregator.Config{})()
+	const total, runs = 300, 2
+	a := accepted("ORG", total, protocol.Options{})
+	b.accept(a)
+	c := b.crew()
+	c.collect(total)
+	b.claim("living", time.Now(), a, runs)
+	b.want(a, pause)
+	b.want(a, resume)
+	var works []protocol.Work
+	b.eventually(func() bool {
+		b.claim("living", time.Now(), a, runs)
+		works = append(works, c.fetch(1000)...)
+		return len(works) >= total-1
+	})
+	eachOnce(t, append(works, protocol.Work{Index: runs}), 0, total)
 }
 
 func TestCanaryPausesAndTheResumeRunsAll(t *testing.T) {

@@ -27,7 +27,8 @@
 //   - A shard has about half a second of work waiting, so that a stop has little to recall and tenants take turns.
 //   - A stopped batch ends in one write, once no living worker holds an item of it and every report that was stored by
 //     then is folded. What workers claim later finds the control, which was stored before.
-//   - A batch that was paused loses nothing: at its resume all that was fed and has no outcome is fed again.
+//   - A batch that was paused loses nothing: at its resume all that was fed and has no outcome is fed again. What living workers go on
+//     with, when the claims of dead ones have grown old twice over, stays with them.
 //   - The items of a batch that are lost in the queue are noticed after [Config.RecoverAfter] and fed again.
 //   - A batch that ended longer ago than [Config.Retention] leaves nothing. One that has not ended stays, whatever its age.
 //

@@ -35,7 +35,7 @@ func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 			return err
 		}
 	}
-	free, err := f.letGo(ctx, r, recoverKey+uint64(r.feed.Pass)) //nolint:gosec // never negative
+	free, err := f.letGo(ctx, r, recoverKey+uint64(r.feed.Pass), 0) //nolint:gosec // never negative
 	if err != nil || !free {
 		return err
 	}

@@ -22,7 +22,9 @@ func (f *feeder) resume(ctx context.Context, r *row, w wish) (time.Duration, err
 	if wait := resumeDelay - time.Since(r.wished); wait > 0 {
 		return wait, nil // workers, which drop the items of paused batches, hear of it meanwhile
 	}
-	free, err := f.letGo(ctx, r, w.revision)
+	// Whoever still has an item when the claims of dead workers are old was not told of the pause before it was over, and runs the item
+	// to its end, be it for hours. The others need not wait for that.
+	free, err := f.letGo(ctx, r, w.revision, 2*f.held.stale)
 	if err != nil || !free {
 		return settleTick, err
 	}
@@ -88,7 +90,7 @@ func (f *feeder) unfinished(ctx context.Context, r *row, most int) (works [][]by
 				return works, first, end, nil
 			}
 			receipt := known[end]
-			if receipt.State.Final() {
+			if receipt.State.Final() || r.spares(end) {
 				continue
 			}
 			if len(works) == 0 {

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -28,6 +29,7 @@ type row struct {
 	recalledAt time.Time
 	mark       uint64    // the report that must be folded before the batch is settled
 	marked     time.Time // when no worker held anything any more; zero: not yet
+	spared     []int     // items that a pass leaves with the workers that run them, in order
 	cleaned    bool      // what dead workers left of it, being stopped, is in the queue to be removed
 
 	seenSummary uint64    // revision of the summary when it was last looked at
@@ -80,6 +82,12 @@ func (r *row) end(w wish) int {
 // hungry reports whether there is something to feed.
 func (r *row) hungry(w wish) bool {
 	return r.record != nil && (r.feed.Redo < r.feed.RedoEnd || r.feed.Next < r.end(w))
+}
+
+// spares reports whether an item is left with the worker that runs it.
+func (r *row) spares(index int) bool {
+	_, spared := slices.BinarySearch(r.spared, index)
+	return spared
 }
 
 // watchful reports whether every change of the summary matters.
