@@ -367,14 +367,20 @@ func TestPageThatIsTooLargeHoldsUpNobody(t *testing.T) {
 	for i := range total {
 		r := report(large, i, total)
 		r.Receipt.State, r.Receipt.Bytes = protocol.ItemFailed, 0
-		r.Receipt.Failure = &protocol.Failure{Class: protocol.NotFound, Code: "x", Message: text, Cause: text}
+		r.Receipt.Failure = &protocol.Failure{Class: protocol.NotFound, Code: "x", Message: text, Cause: text, Host: "host"}
 		b.publish(r)
 	}
 	small := protocol.NewBatchID()
 	b.publish(report(small, 0, 1))
 	b.final(small)
-	if s := b.final(large); s.Tally.Failed != total {
-		t.Errorf("tally %+v", s.Tally)
+	s := b.final(large)
+	if s.Tally.Failed != total || len(s.Groups) != 1 || s.Groups[0].Count != total || s.GroupsLeft != 0 {
+		t.Errorf("tally %+v, %d groups, %d in none", s.Tally, len(s.Groups), s.GroupsLeft)
+	}
+	for _, r := range b.pages(large, total) {
+		if r.Failure.Host != "host" {
+			t.Fatalf("item %d has lost the host of its failure", r.Index)
+		}
 	}
 	b.eventually(func() bool {
 		floors, err := b.conn.Floors(b.Context())

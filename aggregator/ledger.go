@@ -251,6 +251,7 @@ func (u *unit) shrink() (unit, error) {
 			r := &s.receipts[i]
 			if r.Failure != nil {
 				short := r.Failure.Brief()
+				short.Host = r.Failure.Host // it is part of what groups and filters know a failure by
 				r.Failure = &short
 			}
 			for a := range r.Attempts {
