@@ -12,7 +12,7 @@ import (
 
 // PublishReports stores a bundle of reports: one message, one fsync.
 func (c *Conn) PublishReports(ctx context.Context, bundle []byte) error {
-	if _, err := c.publishOne(ctx, write{subject: protocol.ReportSubject, data: bundle}); err != nil {
+	if _, err := c.publishOne(ctx, write{subject: protocol.ReportSubject, data: pack(bundle)}); err != nil {
 		return fmt.Errorf("store a bundle of reports: %w", err)
 	}
 	return nil
@@ -50,7 +50,12 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 	ctx, stop := context.WithCancel(ctx)
 	r := &ReportReader{consumer: consumer, bundles: make(chan Bundle), stop: stop}
 	r.consume, err = consumer.Consume(func(msg jetstream.Msg) {
-		bundle := Bundle{Data: msg.Data(), msg: msg}
+		data, err := unpack(msg.Data())
+		if err != nil {
+			c.log.Error("a bundle of reports cannot be read", "error", err)
+			data = msg.Data() // who reads it will leave it in the stream
+		}
+		bundle := Bundle{Data: data, msg: msg}
 		if meta, err := msg.Metadata(); err == nil {
 			bundle.Sequence, bundle.Repeated = meta.Sequence.Stream, meta.NumDelivered > 1
 		}

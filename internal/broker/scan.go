@@ -66,7 +66,7 @@ func (b *Bucket) visit(ctx context.Context, consumer jetstream.Consumer, left *u
 		}
 		*left = meta.NumPending
 		key := msg.Subject()[len(bucketPrefix(b.name)):]
-		more = visit(Scanned{Entry: Entry{Key: key, Value: msg.Data(), Revision: meta.Sequence.Stream}, Written: meta.Timestamp})
+		more = visit(Scanned{Entry: Entry{Key: key, Value: b.unpack(msg.Data()), Revision: meta.Sequence.Stream}, Written: meta.Timestamp})
 	}
 	if err := fetched.Error(); err != nil {
 		return false, classify(err)

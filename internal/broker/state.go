@@ -18,6 +18,7 @@ import (
 type Bucket struct {
 	conn   *Conn
 	name   string
+	packed bool // values are compressed, see pack.go
 	stream jetstream.Stream
 }
 
@@ -50,7 +51,7 @@ func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", name, classify(err))
 	}
-	return &Bucket{conn: c, name: name, stream: stream}, nil
+	return &Bucket{conn: c, name: name, packed: packs(name), stream: stream}, nil
 }
 
 func (b *Bucket) subject(key string) string { return bucketPrefix(b.name) + key }
@@ -64,18 +65,18 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	if msg.Header.Get(headerOperation) != "" {
 		return Entry{}, fmt.Errorf("read %s from %s: %w", key, b.name, ErrNotFound)
 	}
-	return Entry{Key: key, Value: msg.Data, Revision: msg.Sequence}, nil
+	return Entry{Key: key, Value: b.unpack(msg.Data), Revision: msg.Sequence}, nil
 }
 
 // Put stores a value whatever was there, and returns its revision.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) (uint64, error) {
-	rev, err := b.conn.publishOne(ctx, write{subject: b.subject(key), data: value})
+	rev, err := b.conn.publishOne(ctx, write{subject: b.subject(key), data: b.pack(value)})
 	return rev, b.wrap("write", key, err)
 }
 
 // Update stores a value if the key has the revision, else returns [ErrConflict]. It returns the new revision.
 func (b *Bucket) Update(ctx context.Context, change Change) (uint64, error) {
-	rev, err := b.conn.publishOne(ctx, write{subject: b.subject(change.Key), data: change.Value, expect: &change.Revision})
+	rev, err := b.conn.publishOne(ctx, write{subject: b.subject(change.Key), data: b.pack(change.Value), expect: &change.Revision})
 	return rev, b.wrap("write", change.Key, err)
 }
 
@@ -131,7 +132,7 @@ func (b *Bucket) Commit(ctx context.Context, changes []Change) ([]uint64, error)
 	}
 	writes := make([]write, len(changes))
 	for i := range changes {
-		writes[i] = write{subject: b.subject(changes[i].Key), data: changes[i].Value, expect: &changes[i].Revision}
+		writes[i] = write{subject: b.subject(changes[i].Key), data: b.pack(changes[i].Value), expect: &changes[i].Revision}
 	}
 	last, err := b.conn.publishAtomic(ctx, writes)
 	if err != nil {
@@ -244,7 +245,7 @@ func (b *Bucket) collect(ctx context.Context, answers <-chan *nats.Msg, filter s
 			return nil, fmt.Errorf("list %s in %s: sequence %q: %w", filter, b.name, msg.Header.Get("Nats-Sequence"), err)
 		}
 		key := strings.TrimPrefix(msg.Header.Get("Nats-Subject"), bucketPrefix(b.name))
-		entries = append(entries, Entry{Key: key, Value: msg.Data, Revision: rev})
+		entries = append(entries, Entry{Key: key, Value: b.unpack(msg.Data), Revision: rev})
 	}
 }
 
@@ -287,7 +288,7 @@ func (b *Bucket) Watch(ctx context.Context, filter string) (<-chan Watched, erro
 					return
 				}
 				select {
-				case out <- watched(e):
+				case out <- b.watched(e):
 				case <-ctx.Done():
 					return
 				}
@@ -297,12 +298,12 @@ func (b *Bucket) Watch(ctx context.Context, filter string) (<-chan Watched, erro
 	return out, nil
 }
 
-func watched(e jetstream.KeyValueEntry) Watched {
+func (b *Bucket) watched(e jetstream.KeyValueEntry) Watched {
 	if e == nil {
 		return Watched{Current: true}
 	}
 	return Watched{
-		Entry:   Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision()},
+		Entry:   Entry{Key: e.Key(), Value: b.unpack(e.Value()), Revision: e.Revision()},
 		Deleted: e.Operation() != jetstream.KeyValuePut,
 	}
 }
@@ -310,7 +311,7 @@ func watched(e jetstream.KeyValueEntry) Watched {
 // Expire stores a value that the server removes after ttl (whole seconds, at least one).
 func (b *Bucket) Expire(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	msg := nats.NewMsg(b.subject(key))
-	msg.Data = value
+	msg.Data = b.pack(value)
 	msg.Header.Set(jetstream.MsgTTLHeader, max(ttl, time.Second).Truncate(time.Second).String())
 	_, err := b.conn.request(ctx, msg)
 	return b.wrap("write", key, err)
