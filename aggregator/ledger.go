@@ -49,7 +49,7 @@ type sheet struct {
 
 const (
 	maxBooks = 20_000
-	maxPages = 512
+	maxPages = 128 // with large receipts 60 MiB
 )
 
 func newLedger(bucket *broker.Bucket) *ledger {
