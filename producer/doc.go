@@ -19,7 +19,8 @@
 // query, and no query, body, credential or key enters a log line or an error.
 //
 // Bodies are bounded, one by one ([Config.MaxBody]) and together ([Config.MaxBuffered]); manifests, which are not held, by their items
-// and the length of a line. The items that wait are bounded, too ([Config.MaxQueued]): what would exceed it is answered 429, whole.
+// and the length of a line. One org leaves a quarter of that memory, and of the
+// places for event streams, to others. The items that wait are bounded, too ([Config.MaxQueued]): what would exceed it is answered 429, whole.
 //
 // # How a batch is accepted
 //
