@@ -27,14 +27,21 @@ var intakeColumns = []string{
 var plainColumns = []string{"url", "path"}
 
 const (
-	receiptColumn = "receipt_" // begins the names of columns of a report that are ignored
-	maxColumns    = 64
+	receiptColumn    = "receipt_" // begins the names of columns of a report that are ignored
+	incompleteColumn = "receipt_incomplete"
+	maxColumns       = 64
+)
+
+// Places in csvIntake.columns of fields that no item has.
+const (
+	columnIgnored    = -1
+	columnIncomplete = -2 // names what the row lacks of its item
 )
 
 // csvIntake reads an item a row (RFC 4180): url,path or as a header row says.
 type csvIntake struct {
 	lines   *lineReader
-	columns []int // by field: its place in intakeColumns; -1: ignored
+	columns []int // by field: its place in intakeColumns, or one of the constants above
 	fields  []string
 }
 
@@ -89,8 +96,10 @@ func (r *csvIntake) header(c *itemCheck) (bool, error) {
 		name = strings.ToLower(strings.TrimSpace(name))
 		column := slices.Index(intakeColumns, columnOf[name])
 		switch {
+		case name == incompleteColumn:
+			column = columnIncomplete
 		case strings.HasPrefix(name, receiptColumn):
-			column = -1
+			column = columnIgnored
 		case column < 0:
 			unknown = append(unknown, name)
 		case slices.Contains(r.columns, column):
@@ -183,6 +192,10 @@ func (r *csvIntake) row() csvIntakeRow {
 
 // value is the row as the item that it stands for. It reports false after having told that it is none.
 func (r *csvIntake) value(c *itemCheck, at string) (value, bool) {
+	if i := slices.Index(r.columns, columnIncomplete); i >= 0 && r.fields[i] != "" {
+		c.problems.add(at, faultRedacted, notWhole)
+		return value{}, false
+	}
 	row := r.row()
 	src, ok := row.src(c, at)
 	if !ok {

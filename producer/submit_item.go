@@ -22,12 +22,17 @@ const (
 	faultDigest        = "invalid_digest"
 	faultOutOfOrder    = "out_of_order"
 	faultSecretInQuery = "secret_in_query"
+	faultRedacted      = "redacted"
 )
+
+// notWhole refuses a row of a report that would run as another item than it was: a signed URL without its query may well answer.
+const notWhole = "This row was taken from a report without secrets, and lacks some of them; take the report with secrets=true " +
+	"(as NDJSON, if there are headers or forms)."
 
 // maxFresh bounds the sandboxes that one batch may let come into being.
 const maxFresh = 1000
 
-// itemMembers are the members of an item. A row of a report is an item, too: its receipt is ignored.
+// itemMembers are the members of an item. A row of a report is an item, too: of its receipt only whether the row is whole is looked at.
 var itemMembers = []string{"id", "src", "dest", "size", "sha256", "md5", "receipt"}
 
 // itemCheck validates the items of one batch, as a copy call is validated, with bounded memory however many there are.
@@ -67,6 +72,10 @@ func (c *itemCheck) item(v value, at string) protocol.ManifestItem {
 	p := &c.problems
 	var item protocol.ManifestItem
 	if !object(v, at, p, itemMembers...) {
+		return item
+	}
+	if v.get("receipt").get("redacted").kind == jsontext.KindTrue {
+		p.add(at, faultRedacted, notWhole)
 		return item
 	}
 	before := p.total
