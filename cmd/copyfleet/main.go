@@ -54,8 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "copyfleet: %s\nRun \"copyfleet --help\" for the commands and their flags.\n", clean(err.Error())) // nobody to tell
-		return exitUsage
+		return fail(stderr, asksJSON(args), hinted(exitWith(exitUsage, "%w", err), "Run \"copyfleet --help\" for the commands and their flags."))
 	}
 	env := &environment{stdin: os.Stdin, stdout: stdout, stderr: stderr, log: c.logger(stderr), json: c.JSON}
 	kctx.BindTo(ctx, (*context.Context)(nil))
@@ -63,6 +62,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, c.JSON, err)
 	}
 	return exitOK
+}
+
+// asksJSON reports whether the arguments ask for JSON, for when they could not be parsed.
+func asksJSON(args []string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
 }
 
 // environment is what a command may use of the process around it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,10 +59,18 @@ func TestUsage(t *testing.T) {
 		{"dead", "redrive"}, {"dead", "redrive", "--all", "--rate", "-1"}, {"report", "b", "--format", "xml"}, {"keys", "create"},
 		{"keys", "create", "o", "--role", "god", "--api-key", "k"}, {"presign", "HEAD", "b/k"}, {"presign", "GET", "b", "--api-key", "k"}, {"completion", "tcsh"},
 		{"list", "--url", "ftp://x", "--api-key", "k"}, {"list", "--url", "http://x", "--api-key", "a b"}, {"nonsense"},
-		{"list", "--url", "http://127.0.0.1:1", "--api-key", ""},
+		{"list", "--url", "http://127.0.0.1:1", "--api-key", ""}, {"list", "--no-such-flag"}, {},
 	} {
 		if exit, out, told := command(t, args...); exit != exitUsage || told == "" {
 			t.Errorf("copyfleet %q ended with %d; want %d\n%s%s", args, exit, exitUsage, out, told)
+		}
+		exit, out, told := command(t, append([]string{"--json"}, args...)...)
+		var line struct {
+			Error failure `json:"error"`
+		}
+		if err := json.Unmarshal([]byte(told), &line); err != nil || exit != exitUsage || line.Error.Exit != exitUsage ||
+			line.Error.Code == "" || line.Error.Message == "" || strings.Count(told, "\n") != 1 {
+			t.Errorf("copyfleet --json %q ended with %d, %v\n%s%s", args, exit, err, out, told)
 		}
 	}
 }
