@@ -35,7 +35,7 @@ func TestPatchOfARedrive(t *testing.T) {
 func TestRateIsANumber(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{math.NaN(), -1} {
-		if err := (&batchOptions{Rate: rate}).check(); err == nil {
+		if err := (&batchOptions{Rate: &rate}).check(); err == nil {
 			t.Errorf("--rate %g passes", rate)
 		}
 	}

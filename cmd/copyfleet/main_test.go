@@ -60,6 +60,8 @@ func TestUsage(t *testing.T) {
 		{"keys", "create", "o", "--role", "god", "--api-key", "k"}, {"presign", "HEAD", "b/k"}, {"presign", "GET", "b", "--api-key", "k"}, {"completion", "tcsh"},
 		{"list", "--url", "ftp://x", "--api-key", "k"}, {"list", "--url", "http://x", "--api-key", "a b"}, {"nonsense"},
 		{"list", "--url", "http://127.0.0.1:1", "--api-key", ""}, {"list", "--no-such-flag"}, {},
+		{"submit", "-", "--rate", "0"}, {"submit", "-", "--canary=0"}, {"submit", "-", "--attempts=0"}, {"retry", "b", "--rate=0"},
+		{"dead", "redrive", "--all", "--canary=0"},
 	} {
 		if exit, out, told := command(t, args...); exit != exitUsage || told == "" {
 			t.Errorf("copyfleet %q ended with %d; want %d\n%s%s", args, exit, exitUsage, out, told)

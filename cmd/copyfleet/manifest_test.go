@@ -51,7 +51,7 @@ func sent(t *testing.T, u *upload) string {
 
 func TestSplice(t *testing.T) {
 	t.Parallel()
-	options := &batchOptions{Label: "a \"b\"", Canary: 2, MaxFailed: "5%", Webhook: "http://x"}
+	options := &batchOptions{Label: "a \"b\"", Canary: new(2), MaxFailed: "5%", Webhook: "http://x"}
 	none := &batchOptions{}
 	for _, row := range []struct {
 		text     string

@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// batchOptions are the flags that say how a batch is to be run.
+// batchOptions are the flags that say how a batch is to be run. A number that is not given is nil: 0 is one that is refused.
 type batchOptions struct {
-	Label             string  `help:"Your words for the batch; list finds it by them." placeholder:"TEXT"`
-	Lane              string  `help:"Lane: bulk (the default), or interactive for a few items that somebody waits for." enum:"bulk,interactive," default:"" placeholder:"LANE"`
-	Attempts          int     `help:"Most attempts of an item, 1 to 20." placeholder:"N"`
-	Rate              float64 `help:"Items started a second, at most." placeholder:"N"`
-	Canary            int     `help:"Run so many items, then pause and wait for a resume." placeholder:"N"`
-	MaxFailed         string  `help:"Stop once more items than this have failed: a number, or a share such as 5%." name:"max-failed" placeholder:"N|N%"`
-	Webhook           string  `help:"URL that is told of the end." placeholder:"URL"`
-	WebhookSecretFile string  `help:"File with the secret that signs the notice; or the variable COPYFLEET_WEBHOOK_SECRET. No flag takes the secret itself: others could see it." name:"webhook-secret-file" placeholder:"FILE"`
+	Label             string   `help:"Your words for the batch; list finds it by them." placeholder:"TEXT"`
+	Lane              string   `help:"Lane: bulk (the default), or interactive for a few items that somebody waits for." enum:"bulk,interactive," default:"" placeholder:"LANE"`
+	Attempts          *int     `help:"Most attempts of an item, 1 to 20." placeholder:"N"`
+	Rate              *float64 `help:"Items started a second, at most." placeholder:"N"`
+	Canary            *int     `help:"Run so many items, then pause and wait for a resume." placeholder:"N"`
+	MaxFailed         string   `help:"Stop once more items than this have failed: a number, or a share such as 5%." name:"max-failed" placeholder:"N|N%"`
+	Webhook           string   `help:"URL that is told of the end." placeholder:"URL"`
+	WebhookSecretFile string   `help:"File with the secret that signs the notice; or the variable COPYFLEET_WEBHOOK_SECRET. No flag takes the secret itself: others could see it." name:"webhook-secret-file" placeholder:"FILE"`
 }
 
 // webhookSecretVariable names the secret that signs the notice of a batch's end.
@@ -45,12 +45,12 @@ func (o *batchOptions) secret() (string, error) {
 // check finds what is wrong before anything is sent.
 func (o *batchOptions) check() error {
 	switch {
-	case o.Attempts < 0 || o.Attempts > 20:
-		return fmt.Errorf("--attempts %d: must be 1 to 20", o.Attempts)
-	case !(o.Rate >= 0): // nor is what is no number
-		return fmt.Errorf("--rate %g: must be more than 0", o.Rate)
-	case o.Canary < 0:
-		return fmt.Errorf("--canary %d: must be at least 1", o.Canary)
+	case o.Attempts != nil && (*o.Attempts < 1 || *o.Attempts > 20):
+		return fmt.Errorf("--attempts %d: must be 1 to 20", *o.Attempts)
+	case o.Rate != nil && !(*o.Rate > 0): // nor is what is no number
+		return fmt.Errorf("--rate %g: must be more than 0", *o.Rate)
+	case o.Canary != nil && *o.Canary < 1:
+		return fmt.Errorf("--canary %d: must be at least 1", *o.Canary)
 	case o.WebhookSecretFile != "" && o.Webhook == "":
 		return errors.New("--webhook-secret-file needs --webhook")
 	}
@@ -81,14 +81,14 @@ func (o *batchOptions) each(add func(name string, value any)) {
 	if o.Lane != "" {
 		add("lane", o.Lane)
 	}
-	if o.Attempts > 0 {
-		add("attempts", o.Attempts)
+	if o.Attempts != nil {
+		add("attempts", *o.Attempts)
 	}
-	if o.Rate > 0 {
-		add("rate", o.Rate)
+	if o.Rate != nil {
+		add("rate", *o.Rate)
 	}
-	if o.Canary > 0 {
-		add("canary", o.Canary)
+	if o.Canary != nil {
+		add("canary", *o.Canary)
 	}
 	if o.MaxFailed != "" {
 		if json.Valid([]byte(o.MaxFailed)) {
