@@ -37,6 +37,7 @@ type cli struct {
 	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
 	Doctor     doctorCmd     `cmd:"" help:"Look whether the API, its services, the key, the clock and this machine are in order."`
 	Completion completionCmd `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+	VersionCmd versionCmd    `cmd:"" name:"version" help:"Print the version."`
 }
 
 func (c *cli) logger(w io.Writer) *slog.Logger {
