@@ -127,7 +127,7 @@ type Problem struct {
 	Code     Code         `json:"code"`
 	Message  string       `json:"message"`
 	Errors   []FieldError `json:"errors,omitempty"`       // at most [MaxProblems]
-	Total    int          `json:"errors_total,omitempty"` // how many there were
+	Total    int          `json:"errors_total,omitempty"` // how many there were; at least so many where reading stopped at [MaxProblems]
 	Checks   []Check      `json:"checks,omitempty"`       // not_ready: every check that failed
 
 	retryAfter int // seconds; 0: [defaultRetryAfter] where the status asks for the header
@@ -195,7 +195,8 @@ func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
 type problems struct {
 	list  []FieldError
 	total int
-	line  int // that is being read
+	line  int  // that is being read
+	open  bool // reading stopped at [MaxProblems]: there may be more
 }
 
 func (p *problems) add(pointer, code, message string) {
@@ -214,12 +215,23 @@ func (p *problems) problem(code Code) *Problem {
 		where = "the body"
 	}
 	message := where + ": " + first.Message
-	if p.total > 1 {
-		message = strings.TrimSuffix(message, ".") + " (and " + strconv.Itoa(p.total-1) + " more)."
+	total := p.total
+	switch {
+	case p.open:
+		total = len(p.list)
+		message = strings.TrimSuffix(message, ".") + " (at least " + strconv.Itoa(total) + " problems; reading stopped there)."
+	case total > 1:
+		message = strings.TrimSuffix(message, ".") + " (and " + strconv.Itoa(total-1) + " more)."
 	}
 	out := newProblem(code, message)
-	out.Errors, out.Total = p.list, p.total
+	out.Errors, out.Total = p.list, total
 	return &out
+}
+
+// full reports that so much is wrong that nothing more is to be read.
+func (p *problems) full() bool {
+	p.open = p.open || p.total >= MaxProblems
+	return p.open
 }
 
 // withoutURL returns an error fit for the log: net/http's url.Error prints the whole URL with its signature.

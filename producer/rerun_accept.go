@@ -183,7 +183,7 @@ func (x *rerunItems) next(ctx context.Context) (protocol.ManifestItem, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return item, err
 		}
-		if x.bad.total > 0 && (err != nil || x.bad.total >= MaxProblems) {
+		if x.bad.total > 0 && (err != nil || x.bad.full()) {
 			return item, &refusal{x.bad.problem(CodeInvalidRequest)}
 		}
 		if err != nil {

@@ -153,7 +153,7 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 			}
 			return item, nil
 		}
-		if p.total >= MaxProblems {
+		if p.full() {
 			return item, in.refused()
 		}
 	}

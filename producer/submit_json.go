@@ -159,7 +159,7 @@ func (j *jsonRows) members() error {
 		if err := j.member(name); err != nil {
 			return err
 		}
-		if j.named += len(name); j.named > maxNames || j.in.check.problems.total >= MaxProblems {
+		if j.named += len(name); j.named > maxNames || j.in.check.problems.full() {
 			return errStuck // or a document of nothing but names would fill the memory
 		}
 	}

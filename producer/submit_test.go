@@ -351,8 +351,16 @@ func TestManyBadLines(t *testing.T) {
 	s := newIntakeStage(t)
 	a := s.call("one/copy", "POST", "/v1/batches", strings.Repeat("{\n", 5000), "Content-Type", ndjsonMedia).want(400, CodeInvalidRequest)
 	p := a.problem()
-	if len(p.Errors) != MaxProblems || p.Total != MaxProblems || p.Errors[99].Line != 100 {
-		t.Errorf("%d problems of %d, the last in line %d", len(p.Errors), p.Total, p.Errors[99].Line)
+	if len(p.Errors) != MaxProblems || p.Total != MaxProblems || p.Errors[99].Line != 100 || !strings.Contains(p.Message, "at least 100") {
+		t.Errorf("%d problems of %d, the last in line %d: %s", len(p.Errors), p.Total, p.Errors[99].Line, p.Message)
+	}
+	p = s.call("one/copy", "POST", "/v1/batches", "{\n"+strings.Repeat("{}\n", 90), "Content-Type", ndjsonMedia).want(400, CodeInvalidRequest).problem()
+	if p.Total != MaxProblems || !strings.Contains(p.Message, "at least 100") { // the last line read has a second one
+		t.Errorf("%d problems: %s", p.Total, p.Message)
+	}
+	p = s.call("one/copy", "POST", "/v1/batches", strings.Repeat("{\n", 99), "Content-Type", ndjsonMedia).want(400, CodeInvalidRequest).problem()
+	if p.Total != 99 || !strings.Contains(p.Message, "and 98 more") {
+		t.Errorf("%d problems: %s", p.Total, p.Message)
 	}
 	s.nothingIsLeft()
 }
