@@ -33,13 +33,24 @@ type problem struct {
 // shownErrors is how many of a manifest's errors are told.
 const shownErrors = 20
 
+// readErrors is how many mistakes of a manifest the API looks for: where there are so many, there may be more.
+const readErrors = 100
+
+// mistakes says how many mistakes a manifest has.
+func (p *problem) mistakes() string {
+	if n := max(p.Total, len(p.Errors)); n < readErrors {
+		return several(n, "mistake", "mistakes")
+	}
+	return number(readErrors) + " or more mistakes"
+}
+
 // Error tells the message and every field, one a line.
 func (p *problem) Error() string {
 	var text strings.Builder
 	list := p.Errors
 	message := clean(p.Message)
 	if len(list) > 0 && list[0].Line > 0 { // the API's sentence is for those who see nothing else
-		message = "the manifest has " + several(max(p.Total, len(list)), "mistake", "mistakes") + "; nothing was accepted"
+		message = "the manifest has " + p.mistakes() + "; nothing was accepted"
 	}
 	text.WriteString(message + " (" + clean(p.Code) + ")")
 	if len(list) == 1 && list[0].Line == 0 {
@@ -58,7 +69,11 @@ func (p *problem) Error() string {
 		text.WriteString(": " + clean(e.Message))
 	}
 	if more := max(p.Total, len(p.Errors)) - shownErrors; more > 0 && len(list) > 0 {
-		text.WriteString("\n  and " + number(more) + " more")
+		open := ""
+		if list[0].Line > 0 && more >= readErrors-shownErrors {
+			open = " or"
+		}
+		text.WriteString("\n  and " + number(more) + open + " more")
 	}
 	return text.String()
 }
