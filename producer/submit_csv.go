@@ -88,6 +88,11 @@ func (r *csvIntake) next(c *itemCheck) (protocol.ManifestItem, error) {
 func (r *csvIntake) header(c *itemCheck) (bool, error) {
 	first := strings.TrimSpace(r.fields[0])
 	names, isHeader := r.fields, !strings.Contains(first, "://")
+	if !isHeader && len(r.fields) == 1 {
+		c.problems.add(r.lines.at(), faultColumns,
+			"The row has 1 field, there are 2 columns: url,path. If the rows are URLs only, put a header line before them: url")
+		return true, errStuck
+	}
 	if !isHeader {
 		names = plainColumns
 	}

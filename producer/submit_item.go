@@ -23,6 +23,7 @@ const (
 	faultOutOfOrder    = "out_of_order"
 	faultSecretInQuery = "secret_in_query"
 	faultRedacted      = "redacted"
+	faultCompressed    = "compressed"
 )
 
 // notWhole refuses a row of a report that would run as another item than it was: a signed URL without its query may well answer.

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -60,6 +61,11 @@ func newJSONRows(in *intake, src io.Reader, given queried) *jsonRows {
 
 // begin reads up to the first item, or to the end of a document that names its manifest.
 func (j *jsonRows) begin() *Problem {
+	start := bufio.NewReader(j.meter.src)
+	if p := j.in.compressed(start); p != nil {
+		return p
+	}
+	j.meter.src = start
 	if p := j.readAhead(); p != nil {
 		return p
 	}

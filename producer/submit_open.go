@@ -112,6 +112,9 @@ func (in *intake) begin(r *http.Request, kind format) *Problem {
 func (in *intake) beginRows(kind format, src io.Reader) *Problem {
 	in.check.defaults = in.options.defaults
 	buffered := bufio.NewReaderSize(src, lineBuffer)
+	if p := in.compressed(buffered); p != nil {
+		return p
+	}
 	if kind == formatText || kind == formatTSV {
 		start, err := buffered.Peek(sniffed)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -134,6 +137,22 @@ func (in *intake) beginRows(kind format, src io.Reader) *Problem {
 		in.rows = newNDJSONRows(lines)
 	}
 	return nil
+}
+
+// gzipMagic begins every gzip file (RFC 1952, 2.3.1).
+const gzipMagic = "\x1f\x8b"
+
+// compressed refuses a manifest in gzip. What cannot be read is told by the next who reads.
+func (in *intake) compressed(src *bufio.Reader) *Problem {
+	if start, err := src.Peek(len(gzipMagic)); err != nil || string(start) != gzipMagic {
+		return nil
+	}
+	at := ""
+	if in.source.object {
+		at = "/manifest"
+	}
+	in.check.problems.add(at, faultCompressed, "The manifest is compressed; send it plain.")
+	return in.check.problem()
 }
 
 // beginJSON reads a JSON document up to its items, or the object that it names in their place.
