@@ -206,7 +206,7 @@ func (c *deadRedriveCmd) Run(ctx context.Context, env *environment) error {
 		More  bool  `json:"more"`
 	}
 	if err := rerun(ctx, env, api, "/v1/dead-letters/redrive", c.IdempotencyKey, body, &answer); err != nil {
-		return err
+		return noDeadLetters(err)
 	}
 	if answer.More {
 		env.note("there are more of them than one batch takes; run the command again for the rest")
@@ -224,7 +224,7 @@ func (c *deadRedriveCmd) preview(ctx context.Context, env *environment, api *cli
 	body["preview"] = true
 	var raw json.RawMessage
 	if _, err := api.call(ctx, http.MethodPost, "/v1/dead-letters/redrive", nil, body, &raw); err != nil {
-		return err
+		return noDeadLetters(err)
 	}
 	if env.json {
 		return printJSON(env, raw)

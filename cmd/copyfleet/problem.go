@@ -97,15 +97,29 @@ func refusal(resp *http.Response, body []byte) error {
 
 // problemHints say what a person may do about some codes.
 var problemHints = map[string]string{
-	"unauthorized":         "The key is wrong or was revoked: --api-key (COPYFLEET_API_KEY).",
-	"forbidden":            "The key's role does not allow this; an admin makes keys with \"copyfleet keys create\".",
-	"bucket_not_granted":   "An admin grants buckets: copyfleet orgs grant ORG BUCKET[/PREFIX]",
-	"batch_not_found":      "\"copyfleet list\" shows the batches there are; old ones are removed after the retention.",
-	"sandbox_not_found":    "Register the sandbox, or run the API with --auto-sandboxes.",
-	"queue_full":           "Nothing was accepted. Send it again later.",
-	"no_space":             "Nothing was accepted. Make room on the disk of the fleet.",
-	"idempotency_conflict": "Give another --idempotency-key, or none.",
-	"nothing_to_retry":     "\"copyfleet show BATCH --state failed\" lists the failed items.",
+	"unauthorized":          "The key is wrong or was revoked: --api-key (COPYFLEET_API_KEY).",
+	"forbidden":             "The key's role does not allow this; an admin makes keys with \"copyfleet keys create\".",
+	"bucket_not_granted":    "An admin grants buckets: copyfleet orgs grant ORG BUCKET[/PREFIX]",
+	"batch_not_found":       "\"copyfleet list\" shows the batches there are; old ones are removed after the retention.",
+	"sandbox_not_found":     "Register the sandbox, or run the API with --auto-sandboxes.",
+	"queue_full":            "Nothing was accepted. Send it again later.",
+	"no_space":              "Nothing was accepted. Make room on the disk of the fleet.",
+	"idempotency_conflict":  "Give another --idempotency-key, or none.",
+	"nothing_to_retry":      "\"copyfleet show BATCH --state failed\" lists the failed items.",
+	"dead_letter_not_found": "\"copyfleet dead list\" shows the dead letters there are; a letter is BATCH.INDEX.",
+	"key_not_found":         "\"copyfleet keys list\" shows the ids of the keys there are.",
+	"item_not_found":        "\"copyfleet show BATCH --items\" lists the items; they are numbered from 0.",
+	"manifest_not_found":    "Is the name right, s3://BUCKET/KEY, and is the object in a bucket of the fleet's own storage?",
+	"plan_too_large":        "Plan a part of the manifest, such as its first 1,000 lines, or submit it with --canary.",
+	"batch_ended":           "\"copyfleet show BATCH\" tells how it ended; \"copyfleet retry BATCH\" runs its failed items again.",
+}
+
+// noDeadLetters is the hint for a redrive that finds nothing, which is no matter of one batch.
+func noDeadLetters(err error) error {
+	if p := refused(err); p != nil && p.Code == "nothing_to_retry" {
+		return hinted(err, "\"copyfleet dead list\" shows the dead letters there are.")
+	}
+	return err
 }
 
 func statusExit(status int) int {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,35 @@ func TestManyMistakes(t *testing.T) {
 		told := strings.Split(err.Error(), "\n")
 		if told[0] != want[0] || strings.TrimSpace(told[len(told)-1]) != want[1] {
 			t.Errorf("%d mistakes: %s … %s", n, told[0], told[len(told)-1])
+		}
+	}
+}
+
+// A refusal that a person can do something about says what.
+func TestHints(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{
+		"nothing_to_retry": "copyfleet show BATCH --state failed", "dead_letter_not_found": "copyfleet dead list", "key_not_found": "copyfleet keys list",
+		"item_not_found": "copyfleet show BATCH --items", "manifest_not_found": "s3://BUCKET/KEY", "plan_too_large": "1,000", "batch_ended": "copyfleet retry BATCH",
+	} {
+		if told := describe(answered(http.StatusConflict, `{"code":"`+code+`","message":"no"}`)); told.Code != code || !strings.Contains(told.Hint, want) {
+			t.Errorf("%s: %+v", code, told)
+		}
+	}
+}
+
+// A redrive that finds nothing is no matter of one batch: its hint is about dead letters.
+func TestNothingToRedrive(t *testing.T) {
+	t.Parallel()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+		_, _ = w.Write([]byte(`{"code":"nothing_to_retry","message":"no"}`)) // the test tells if it did not arrive
+	}))
+	defer api.Close()
+	for _, more := range [][]string{nil, {"--yes"}} {
+		args := append([]string{"--json", "dead", "redrive", "--all", "--url", api.URL, "--api-key", "k"}, more...)
+		if exit, _, told := command(t, args...); exit != exitUsage || !strings.Contains(told, "copyfleet dead list") || !strings.Contains(told, `"code":"nothing_to_retry"`) {
+			t.Errorf("copyfleet %q ended with %d: %s", args, exit, told)
 		}
 	}
 }
