@@ -184,14 +184,17 @@ func (s *snapshot) view(now time.Time) batchView {
 		v.Reason = reasonAbandoned
 	}
 	if !v.State.Final() && now.Sub(summary.Pace.At) <= paceStale {
-		v.Rates = ratesView{Items: summary.Pace.Items, Bytes: summary.Pace.Bytes}
-	}
-	if left := record.Total - summary.Tally.Ended(); v.State == protocol.BatchRunning && v.Rates.Items > 0 {
-		seconds := int64(math.Ceil(float64(left) / v.Rates.Items))
-		v.ETA = &seconds
+		v.Rates = ratesView{Items: tenths(summary.Pace.Items), Bytes: tenths(summary.Pace.Bytes)}
+		if left := record.Total - summary.Tally.Ended(); v.State == protocol.BatchRunning && summary.Pace.Items > 0 {
+			seconds := int64(math.Ceil(float64(left) / summary.Pace.Items))
+			v.ETA = &seconds
+		}
 	}
 	return v
 }
+
+// tenths rounds a rate to what is worth showing.
+func tenths(rate float64) float64 { return math.Round(rate*10) / 10 }
 
 // counts derives the counts from the tally of the receipts and from what workers hold. An item that is held and waited for a retry
 // before is running; which ones did is known where the receipts stand in the summary.
