@@ -21,6 +21,8 @@ const (
 	maxLabel    = 256 // bytes
 	maxSecret   = 256 // bytes, of a webhook
 	maxRate     = 1e6 // items/s
+	// maxInteractive bounds the items of a batch in the interactive lane: more would stand before those that somebody waits for.
+	maxInteractive = 1000
 )
 
 // secretHeader carries the secret of a webhook where the options are in the query, which ends up in logs.
@@ -64,6 +66,16 @@ func parseOptions(v value, p *problems) options {
 	o.webhook = webhook(v.get("webhook"), p)
 	o.defaults = parseDefaults(v, p)
 	return o
+}
+
+// crowds says that a batch of so many items does not belong into the lane; nil: it may run there.
+func crowds(lane protocol.Lane, items int) *Problem {
+	if lane != protocol.Interactive || items <= maxInteractive {
+		return nil
+	}
+	var p problems
+	p.add("/lane", faultTooMany, "The interactive lane takes "+itoa(maxInteractive)+" items of a batch at most; for more use bulk, the default.")
+	return p.problem(CodeInvalidRequest)
 }
 
 func rate(v value, p *problems) float64 {

@@ -115,6 +115,13 @@ func (p *Pipeline) take(ctx context.Context, r *rerun) ([]*picked, terms, error)
 		if err != nil {
 			return nil, t, err
 		}
+		items := 0
+		for _, k := range list {
+			items += k.ranges.count()
+		}
+		if p := crowds(t.lane, items); p != nil {
+			return nil, t, &refusal{p}
+		}
 		t.fed = true // its accept record alone is to tell whether it runs
 		t.request = r.request
 		changes := make([]broker.Change, len(list))

@@ -363,6 +363,22 @@ func TestRetryIsValidated(t *testing.T) {
 	}
 }
 
+// TestRetryInTheInteractiveLane is refused where it has too many items, and leaves them to others.
+func TestRetryInTheInteractiveLane(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.grant()
+	a := s.accept(1001, func(*protocol.Acceptance) {})
+	s.tell(&a, receiptsOf(protocol.ItemFailed, upTo(1001)...))
+	got := s.call("one/copy", "POST", "/v1/batches/"+string(a.Batch)+"/retry", `{"lane":"interactive"}`).want(400, CodeInvalidRequest).problem()
+	if got.Errors[0].Pointer != "/lane" || got.Errors[0].Code != faultTooMany {
+		t.Errorf("%+v", got)
+	}
+	if got := s.retry(a.Batch, `{}`); got.Total != 1001 || got.Lane != protocol.Bulk {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestFailedReportIsAManifest posts the report of the failed items.
 func TestFailedReportIsAManifest(t *testing.T) {
 	t.Parallel()

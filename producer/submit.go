@@ -134,6 +134,9 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 			if p.total > 0 {
 				return item, in.refused()
 			}
+			if problem := crowds(in.options.lane, in.check.count); problem != nil { // a document may name its lane behind its items
+				return item, &refusal{problem}
+			}
 			return item, err
 		case errors.Is(err, errStuck):
 			return item, in.refused()
@@ -143,6 +146,9 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 		if in.check.count++; in.check.count > in.limit {
 			p.add("", faultTooMany, "There are more than "+itoa(in.limit)+" items, which is the most for one batch.")
 			return item, in.refused()
+		}
+		if problem := crowds(in.options.lane, in.check.count); problem != nil && p.total == 0 {
+			return item, &refusal{problem}
 		}
 		if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.large() {
 			return item, &refusal{busy()}

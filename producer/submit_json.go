@@ -159,6 +159,7 @@ func (j *jsonRows) members() error {
 			if j.items = j.d.PeekKind(); j.items == jsontext.KindBeginArray {
 				_, err := j.d.token()
 				j.in.check.defaults = j.defaults()
+				j.lane()
 				return err
 			}
 		}
@@ -206,6 +207,15 @@ func (j *jsonRows) defaults() defaults {
 	}
 	var ignored problems // told when all options are validated
 	return parseDefaults(value{kind: jsontext.KindBeginObject, members: slices.Concat(j.early.members, j.given)}, &ignored)
+}
+
+// lane tells the intake the lane as soon as it is known.
+func (j *jsonRows) lane() {
+	if j.itemsOnly {
+		return
+	}
+	var ignored problems // told when all options are validated
+	j.in.options.lane = parseOptions(value{kind: jsontext.KindBeginObject, members: j.given}, &ignored).lane
 }
 
 // next implements rows.

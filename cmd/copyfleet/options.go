@@ -14,7 +14,7 @@ import (
 // batchOptions are the flags that say how a batch is to be run. A number that is not given is nil: 0 is one that is refused.
 type batchOptions struct {
 	Label             string   `help:"Your words for the batch; list finds it by them." placeholder:"TEXT"`
-	Lane              string   `help:"Lane: bulk (the default), or interactive for a few items that somebody waits for." enum:"bulk,interactive," default:"" placeholder:"LANE"`
+	Lane              string   `help:"Lane: bulk (the default), or interactive for a few items that somebody waits for, 1,000 at most." enum:"bulk,interactive," default:"" placeholder:"LANE"`
 	Attempts          *int     `help:"Most attempts of an item, 1 to 20." placeholder:"N"`
 	Rate              *float64 `help:"Items started a second, at most." placeholder:"N"`
 	Canary            *int     `help:"Run so many items, then pause and wait for a resume." placeholder:"N"`
