@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -127,31 +128,15 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 		item, err := in.rows.next(in.check)
 		switch {
 		case errIsEOF(err):
-			in.ended = true
-			if in.check.count == 0 && p.total == 0 {
-				p.add("", faultEmpty, "There must be one item at least.")
-			}
-			if p.total > 0 {
-				return item, in.refused()
-			}
-			if problem := crowds(in.options.lane, in.check.count); problem != nil { // a document may name its lane behind its items
-				return item, &refusal{problem}
-			}
-			return item, err
+			return item, in.end()
 		case errors.Is(err, errStuck):
 			return item, in.refused()
 		case err != nil:
 			return item, in.unreadable(err)
 		}
-		if in.check.count++; in.check.count > in.limit {
-			p.add("", faultTooMany, "There are more than "+itoa(in.limit)+" items, which is the most for one batch.")
-			return item, in.refused()
-		}
-		if problem := crowds(in.options.lane, in.check.count); problem != nil && p.total == 0 {
-			return item, &refusal{problem}
-		}
-		if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.large() {
-			return item, &refusal{busy()}
+		in.check.count++
+		if err := in.another(); err != nil {
+			return item, err
 		}
 		if p.total == 0 {
 			if problem := in.hold(&item); problem != nil {
@@ -163,6 +148,38 @@ func (in *intake) next() (protocol.ManifestItem, error) {
 			return item, in.refused()
 		}
 	}
+}
+
+// end returns io.EOF, unless something is wrong with what was read.
+func (in *intake) end() error {
+	p := &in.check.problems
+	in.ended = true
+	if in.check.count == 0 && p.total == 0 {
+		p.add("", faultEmpty, "There must be one item at least.")
+	}
+	if p.total > 0 {
+		return in.refused()
+	}
+	if problem := crowds(in.options.lane, in.check.count); problem != nil { // a document may name its lane behind its items
+		return &refusal{problem}
+	}
+	return io.EOF
+}
+
+// another refuses an item that is one too many.
+func (in *intake) another() error {
+	p := &in.check.problems
+	if in.check.count > in.limit {
+		p.add("", faultTooMany, "There are more than "+itoa(in.limit)+" items, which is the most for one batch.")
+		return in.refused()
+	}
+	if problem := crowds(in.options.lane, in.check.count); problem != nil && p.total == 0 {
+		return &refusal{problem}
+	}
+	if in.check.crowded || in.check.count == protocol.PageSize+1 && !in.large() {
+		return &refusal{busy()}
+	}
+	return nil
 }
 
 func (in *intake) refused() error {
