@@ -129,7 +129,7 @@ func (d *deadLetter) write(env *environment, now time.Time) error {
 	l.field("host", d.Host)
 	l.field("failed", ago(d.FailedAt, now))
 	l.field("rerun in", d.RerunBatch)
-	l.line("a line of a manifest that runs it again, with its receipt:")
+	l.line("as a line of a manifest, with its receipt (redacted: it runs only with what --secrets shows):")
 	l.line(string(d.Item))
 	return l.write(env.stdout)
 }
