@@ -147,7 +147,7 @@ func (d *destination) fill(ctx context.Context, file *os.File, content storage.C
 		return n, err
 	}
 	if d.store.sync {
-		if err := file.Sync(); err != nil {
+		if err := d.store.files.sync(file); err != nil {
 			return n, d.store.fail("sync", d.place, err)
 		}
 	}
@@ -201,7 +201,8 @@ func (d *destination) syncName(dir directory) error {
 	if !d.store.sync {
 		return nil
 	}
-	if err := d.store.dirs.sync(dir.file); err != nil {
+	err := d.store.files.syncOr(dir.file, func() error { return d.store.dirs.sync(dir.file) })
+	if err != nil {
 		return verdict{
 			storage.Unavailable, "sync_failed", "the new content is visible, but its directory could not be made durable", "",
 		}.error("sync", d.place, err)

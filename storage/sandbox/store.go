@@ -19,7 +19,7 @@ const (
 
 // Options of a [Store]. The zero value does not sync.
 type Options struct {
-	// Sync makes Put return only when the file is on disk: it costs an fsync of the file and a share in one of
+	// Sync makes Put return only when the file is on disk: it costs a share in a sync of the file and in one of
 	// the directory. Without it a power cut can lose or empty files whose Put returned.
 	Sync bool
 }
@@ -32,7 +32,8 @@ type Store struct {
 	top     syscall.RawConn // and the way to its descriptor
 	sync    bool
 	dirs    dirSyncer
-	escapes error // what os.Root answers to a path that leaves it
+	files   *fileSyncer // nil unless sync is set
+	escapes error       // what os.Root answers to a path that leaves it
 }
 
 // Open opens the directory root and creates it, and its parents, if it is missing. The caller closes the store.
@@ -54,6 +55,9 @@ func Open(root string, opts Options) (*Store, error) {
 	if err != nil {
 		_ = r.Close()
 		return nil, fmt.Errorf("open the directory of the sandboxes: %w", err)
+	}
+	if s.sync {
+		s.files = newFileSyncer(s.dir)
 	}
 	return s, nil
 }
