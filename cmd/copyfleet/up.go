@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,6 +54,7 @@ type ready struct {
 
 // Run starts everything, tells that it is ready, and on a signal stops in the reverse order.
 func (c *upCmd) Run(ctx context.Context, env *environment) error {
+	boundMemory(os.Getenv)
 	u := &upFleet{cmd: c, log: env.log}
 	defer func() { u.closeAll() }()
 	if err := u.start(ctx); err != nil {
