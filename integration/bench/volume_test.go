@@ -91,7 +91,8 @@ func (v volume) do(ctx context.Context, method, path, kind string, body io.Reade
 func (v volume) submit(ctx context.Context, manifest io.ReadCloser) (batchState, error) {
 	defer manifest.Close()
 	var accepted batchState
-	return accepted, v.do(ctx, http.MethodPost, "/v1/batches", "application/x-ndjson", manifest, http.StatusAccepted, &accepted)
+	err := v.do(ctx, http.MethodPost, "/v1/batches", "application/x-ndjson", manifest, http.StatusAccepted, &accepted)
+	return accepted, err
 }
 
 // end waits for the end of a batch.

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 	"time"
@@ -27,9 +28,7 @@ func manifest(f *mixtest.Fleet, batch mixtest.Batch, options map[string]any) map
 		dest["sandbox"] = f.Sandbox
 	}
 	body := map[string]any{"items": items}
-	for name, value := range options {
-		body[name] = value
-	}
+	maps.Copy(body, options)
 	return body
 }
 

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSyncer lets files that are complete at the same time share a sync, and the directories that have got a new name. One alone is synced by itself. Who arrives meanwhile waits for
-// the next round, which is one sync of the whole file system if that costs less than a sync of each file: the journal is then
-// written once for all of them. No file's sync returns before what was written to it is on disk.
+// fileSyncer lets files that are complete at the same time share a sync, and the directories that have got a new name. One alone is
+// synced by itself. Who arrives meanwhile waits for the next round, which is one sync of the whole file system if that costs less than
+// one of each: the journal is then written once for all of them. No sync returns before what was written is on disk.
 //
 // Sound as to errors: the file system is synced through a handle that is open as long as the store is, so that an error since the round
 // before is told in this one (Linux 5.8, syncfs(2)); after an error, and where there is no such sync, every file is synced by itself.
