@@ -97,7 +97,7 @@ func (v volume) submit(ctx context.Context, manifest io.ReadCloser) (batchState,
 
 // end waits for the end of a batch.
 func (v volume) end(ctx context.Context, id string) (batchState, error) {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond) // asking costs the server something, too
 	defer tick.Stop()
 	for {
 		var now batchState
