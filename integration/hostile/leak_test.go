@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -128,7 +129,11 @@ func everyMessage(t *testing.T, js jetstream.JetStream) []string {
 			if err != nil {
 				continue // deleted, or replaced by a later one
 			}
-			all = append(all, fmt.Sprintf("%s %s %v %s %s", name, m.Subject, m.Header, m.Data, sealed(m.Data)))
+			plain, err := broker.Unpack(m.Data)
+			if err != nil {
+				plain = nil // a sealed page may begin like a compressed value
+			}
+			all = append(all, fmt.Sprintf("%s %s %v %s %s %s", name, m.Subject, m.Header, m.Data, plain, sealed(m.Data)))
 		}
 	}
 	if err := names.Err(); err != nil {

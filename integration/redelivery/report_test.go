@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -76,7 +77,11 @@ func stored(t *testing.T, js jetstream.JetStream) [][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bundles = append(bundles, msg.Data)
+		bundle, err := broker.Unpack(msg.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundles = append(bundles, bundle)
 	}
 	return bundles
 }

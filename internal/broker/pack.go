@@ -32,8 +32,9 @@ func pack(value []byte) []byte {
 	return packed[:1+len(body)]
 }
 
-// unpack is the reverse of pack.
-func unpack(value []byte) ([]byte, error) {
+// Unpack returns a value or a bundle of reports as it was given to be written, from the bytes that a stream holds. It is for those who
+// read streams by other means than this package.
+func Unpack(value []byte) ([]byte, error) {
 	if len(value) == 0 || value[0] != packedMark {
 		return value, nil
 	}
@@ -67,7 +68,7 @@ func (b *Bucket) unpack(value []byte) []byte {
 	if !b.packed {
 		return value
 	}
-	plain, err := unpack(value)
+	plain, err := Unpack(value)
 	if err != nil {
 		return value
 	}

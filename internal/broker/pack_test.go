@@ -17,7 +17,7 @@ func TestPackedValuesComeBack(t *testing.T) {
 		if len(packed) > len(value) {
 			t.Fatalf("%d bytes became %d", len(value), len(packed))
 		}
-		plain, err := unpack(packed)
+		plain, err := Unpack(packed)
 		if err != nil || !bytes.Equal(plain, value) {
 			t.Fatalf("%d bytes came back as %d: %v", len(value), len(plain), err)
 		}
@@ -36,12 +36,12 @@ func TestWhatIsNotPackedIsRefused(t *testing.T) {
 	t.Parallel()
 	huge := append([]byte{packedMark}, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F) // says that it comes to 4 GiB
 	for _, bad := range [][]byte{{packedMark}, {packedMark, 0x80}, huge, append(pack(bytes.Repeat([]byte("ab"), 1000)), 1, 2, 3)} {
-		if _, err := unpack(bad); !errors.Is(err, errPacked) {
+		if _, err := Unpack(bad); !errors.Is(err, errPacked) {
 			t.Errorf("%x is taken: %v", bad[:min(len(bad), 8)], err)
 		}
 	}
 	for _, plain := range [][]byte{nil, []byte("{}"), {0, 1}} {
-		if got, err := unpack(plain); err != nil || !bytes.Equal(got, plain) {
+		if got, err := Unpack(plain); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%q became %q: %v", plain, got, err)
 		}
 	}

@@ -50,7 +50,7 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 	ctx, stop := context.WithCancel(ctx)
 	r := &ReportReader{consumer: consumer, bundles: make(chan Bundle), stop: stop}
 	r.consume, err = consumer.Consume(func(msg jetstream.Msg) {
-		data, err := unpack(msg.Data())
+		data, err := Unpack(msg.Data())
 		if err != nil {
 			c.log.Error("a bundle of reports cannot be read", "error", err)
 			data = msg.Data() // who reads it will leave it in the stream
