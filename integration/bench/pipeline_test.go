@@ -27,7 +27,7 @@ import (
 // with -cpuprofile.
 func BenchmarkPipeline(b *testing.B) {
 	items := scale(20_000)
-	p := startPipeline(b)
+	p := startPipeline(b, concurrency)
 	body, err := p.body(items)
 	if err != nil {
 		b.Fatal(err)
@@ -67,7 +67,7 @@ const (
 	pipelineKey = "bench-key"
 )
 
-func startPipeline(b *testing.B) *pipeline {
+func startPipeline(b *testing.B, slots int) *pipeline {
 	b.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	quiet := slog.New(slog.DiscardHandler)
@@ -81,7 +81,7 @@ func startPipeline(b *testing.B) *pipeline {
 		b.Fatal(err)
 	}
 	data := &places{source: memory.NewSource(contents(1)[0])}
-	work, err := worker.New(ctx, worker.Config{ID: "bench", Slots: concurrency, Logger: quiet}, conn,
+	work, err := worker.New(ctx, worker.Config{ID: "bench", Slots: slots, Logger: quiet}, conn,
 		worker.Drivers{Sandboxes: sandboxes{data}, HTTP: web{data}}, sealer)
 	if err != nil {
 		b.Fatal(err)

@@ -134,8 +134,11 @@ func (v volume) run(ctx context.Context, items int, line func(w io.Writer, i int
 
 // BenchmarkVolumeNoOp is the whole cycle of batches whose items move nothing: accepted over a socket, durable, queued, run,
 // with receipts. The cost of an item is to be the same whatever the size of its batch.
+//
+// Items that take no time need many slots: with few of them a worker does nothing but wait for the disk between two fetches.
 func BenchmarkVolumeNoOp(b *testing.B) {
-	p := startPipeline(b)
+	const slots = 256
+	p := startPipeline(b, slots)
 	api := p.volume()
 	line := func(dir string) func(io.Writer, int) {
 		return toSandboxLine(func(i int) string { return "http://127.0.0.1/" + strconv.Itoa(i) }, dir)
