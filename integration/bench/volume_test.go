@@ -97,8 +97,7 @@ func (v volume) submit(ctx context.Context, manifest io.ReadCloser) (batchState,
 
 // end waits for the end of a batch.
 func (v volume) end(ctx context.Context, id string) (batchState, error) {
-	tick := time.NewTicker(100 * time.Millisecond) // asking costs the server something, too
-	defer tick.Stop()
+	wait := time.Millisecond
 	for {
 		var now batchState
 		if err := v.do(ctx, http.MethodGet, "/v1/batches/"+id, "", nil, http.StatusOK, &now); err != nil {
@@ -110,7 +109,8 @@ func (v volume) end(ctx context.Context, id string) (batchState, error) {
 		select {
 		case <-ctx.Done():
 			return now, fmt.Errorf("the batch is %s, %+v of %d: %w", now.State, now.Counts, now.Total, ctx.Err())
-		case <-tick.C:
+		case <-time.After(wait):
+			wait = min(2*wait, 100*time.Millisecond) // asking costs the server something, too
 		}
 	}
 }
