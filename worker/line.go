@@ -11,7 +11,7 @@ import (
 // empty for a fetch and a claim, which cost as much time as a small file. No more run at once than there are slots. It is empty while
 // items take long, and who has waited for longer than patience is handed back: no item waits here while another worker is idle.
 //
-// Measured with files of 4 KiB and 32 slots: docs/adr/0008-line.md.
+// What it is worth, and what is not known about that: docs/adr/0008-line.md.
 type line struct {
 	all, bulk chan struct{} // a token for each that runs
 	took      atomic.Int64  // of late, by an item in its slot: a moving mean, in nanoseconds
