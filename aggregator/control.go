@@ -128,7 +128,7 @@ func (f *feeder) cancelRest(ctx context.Context, r *row, reason string) error {
 		if summary.State.Final() {
 			return nil
 		}
-		value, err := protocol.Encode(rest(summary, reason, time.Now().UTC()))
+		value, err := protocol.Encode(rest(summary, reason, r.unsure, time.Now().UTC()))
 		if err != nil {
 			return fmt.Errorf("stop batch %s: %w", r.key.batch, err)
 		}

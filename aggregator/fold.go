@@ -42,9 +42,10 @@ func tally(page []protocol.Receipt) protocol.Tally {
 	return t
 }
 
-// rest ends a batch that was stopped: every item without an outcome was canceled.
-func rest(s protocol.Summary, reason string, now time.Time) protocol.Summary {
-	s.Version, s.Rest, s.Reason = protocol.SummaryVersion, protocol.ItemCanceled, reason
+// rest ends a batch that was stopped: every item without an outcome was canceled; of those that dead workers held it is not known how
+// far they came.
+func rest(s protocol.Summary, reason string, unsure []int, now time.Time) protocol.Summary {
+	s.Version, s.Rest, s.Reason, s.Unsure = protocol.SummaryVersion, protocol.ItemCanceled, reason, unsure
 	s.Tally.Retrying = 0
 	s.Tally.Canceled += s.Total - s.Tally.Ended()
 	s.State = s.Tally.State(s.Total)

@@ -120,10 +120,10 @@ func TestRestIsCanceled(t *testing.T) {
 	t.Parallel()
 	before := protocol.Summary{Total: 1000, Tally: protocol.Tally{Succeeded: 10, Failed: 5, Canceled: 1, Retrying: 3, Bytes: 7}, State: protocol.BatchRunning}
 	now := time.Unix(1, 0)
-	after := rest(before, protocol.ReasonCaller, now)
+	after := rest(before, protocol.ReasonCaller, []int{1}, now)
 	want := protocol.Summary{
 		Version: protocol.SummaryVersion, Total: 1000, Tally: protocol.Tally{Succeeded: 10, Failed: 5, Canceled: 985, Bytes: 7},
-		State: protocol.BatchCanceled, Rest: protocol.ItemCanceled, Reason: protocol.ReasonCaller, Ended: now,
+		State: protocol.BatchCanceled, Rest: protocol.ItemCanceled, Reason: protocol.ReasonCaller, Unsure: []int{1}, Ended: now,
 	}
 	if diff := cmp.Diff(want, after); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -24,6 +24,7 @@ func (f *feeder) clean(ctx context.Context, r *row) error {
 	if err != nil {
 		return err
 	}
+	r.unsure = indexes
 	if len(indexes) == 0 {
 		r.cleaned = true
 		return nil

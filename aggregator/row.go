@@ -30,6 +30,7 @@ type row struct {
 	mark       uint64    // the report that must be folded before the batch is settled
 	marked     time.Time // when no worker held anything any more; zero: not yet
 	spared     []int     // items that a pass leaves with the workers that run them, in order
+	unsure     []int     // items that dead workers held when it was stopped, in order
 	cleaned    bool      // what dead workers left of it, being stopped, is in the queue to be removed
 
 	seenSummary uint64    // revision of the summary when it was last looked at

@@ -248,13 +248,13 @@ func (s *Server) acted(w http.ResponseWriter, r *http.Request, record *protocol.
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// stoppedMidway counts the canceled items of a batch that has ended of which an attempt had begun.
+// stoppedMidway counts the canceled items of a batch that has ended of which an attempt had begun, or may have.
 func (p *Pipeline) stoppedMidway(ctx context.Context, now *snapshot) (int, error) {
 	record, summary := &now.record, &now.summary
-	count := 0
+	count := len(summary.Unsure)
 	add := func(receipts []protocol.Receipt) {
 		for i := range receipts {
-			if r := summary.Settle(receipts[i]); r.State == protocol.ItemCanceled && len(r.Attempts) > 0 {
+			if r := summary.Settle(receipts[i]); r.State == protocol.ItemCanceled && len(r.Attempts) > 0 && !summary.IsUnsure(r.Index) {
 				count++
 			}
 		}

@@ -1,6 +1,9 @@
 package protocol
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // BatchState is the state of a batch.
 type BatchState string
@@ -203,6 +206,9 @@ type Summary struct {
 	// Rest is the state of every item without a final receipt, once the batch was stopped: one word in place of a million
 	// receipts. "": they are still to come.
 	Rest ItemState `json:"rest,omitempty"`
+	// Unsure are the indexes, in order, of those among the rest that a worker held when it died: whether their bytes had become visible by
+	// then nobody can tell. At most the slots of the workers that died.
+	Unsure []int `json:"unsure,omitempty"`
 	// Reason says why the batch was stopped.
 	Reason string `json:"reason,omitempty"`
 	// Groups are the failures by class, code and host, the largest first, at most [MaxGroups]; GroupsLeft is how many failed
@@ -239,10 +245,23 @@ const SummaryVersion = 2
 
 // Settle returns what an item's receipt says once the batch was stopped: an item that has not ended ends as the rest does.
 func (s *Summary) Settle(r Receipt) Receipt {
-	if s.Rest != "" && !r.State.Final() {
-		r.State, r.RetryAt, r.Failure = s.Rest, time.Time{}, nil
+	if s.Rest == "" || r.State.Final() {
+		return r
+	}
+	r.State, r.RetryAt, r.Failure = s.Rest, time.Time{}, nil
+	if s.IsUnsure(r.Index) {
+		r.Failure = &Failure{
+			Class: Lost, Code: "outcome_unknown", Message: "A worker died while it ran this item, and the batch was stopped before another one could",
+			Hint: "The destination may hold the item's bytes, whole, or what was there before: look at it, or run the item again.",
+		}
 	}
 	return r
+}
+
+// IsUnsure reports whether an item of a stopped batch may have become visible although it has no outcome.
+func (s *Summary) IsUnsure(index int) bool {
+	_, found := slices.BinarySearch(s.Unsure, index)
+	return found
 }
 
 // Page holds the receipts of the items from First on, at most [PageSize], in index order; an item without

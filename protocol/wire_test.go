@@ -46,7 +46,7 @@ func messages() map[string]any {
 		"summary": &protocol.Summary{
 			Version: protocol.SummaryVersion, Batch: "bat_1", Org: "ORG", Lane: protocol.Bulk, Total: 9, State: protocol.BatchRunning,
 			Tally:   protocol.Tally{Succeeded: 1, Failed: 2, Canceled: 3, Skipped: 4, Retrying: 5, Bytes: 6},
-			Started: at, Ended: at, Receipts: []protocol.Receipt{receipt}, Rest: protocol.ItemCanceled, Reason: protocol.ReasonMaxFailed,
+			Started: at, Ended: at, Receipts: []protocol.Receipt{receipt}, Rest: protocol.ItemCanceled, Reason: protocol.ReasonMaxFailed, Unsure: []int{4, 7},
 			Groups:     []protocol.ErrorGroup{{Class: protocol.NotFound, Code: "source_http_404", Host: "h", Count: 2, Example: 3, Message: "m"}},
 			GroupsLeft: 1, Pace: protocol.Pace{At: at, Items: 1.5, Bytes: 2.5}, Webhook: &receipt,
 		},

@@ -50,6 +50,10 @@ func checkCanceled(t *testing.T, f *mixtest.Fleet, id string, batch mixtest.Batc
 		}
 		arrived, err := f.Arrived(t.Context(), &batch[i])
 		switch there := err == nil; {
+		case there && r.State == protocol.ItemCanceled && r.Failure != nil && r.Failure.Code == "outcome_unknown": // its worker was killed right then
+			if mixtest.SHA256(arrived) != mixtest.SHA256(batch[i].Content) {
+				t.Errorf("item %d became visible, but not whole", i)
+			}
 		case there != (r.State == protocol.ItemSucceeded):
 			t.Errorf("item %d is %s; at its destination: %v", i, r.State, there)
 		case there && (mixtest.SHA256(arrived) != r.SHA256 || mixtest.SHA256(batch[i].Content) != r.SHA256):
@@ -139,6 +143,7 @@ func TestCanceledWhileDead(t *testing.T) {
 	batch := busy(f, "dead", n, stuck, make(chan struct{}))
 	id := f.Submit(t, batch, "")
 	asked(t, f, "dead/stuck", stuck)
+	asked(t, f, "dead", 100) // so that the death comes between the visible bytes of one or the other and its outcome
 	kill(t, running, "worker")
 	answered := make(chan struct{})
 	go func() {

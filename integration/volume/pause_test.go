@@ -109,8 +109,7 @@ func TestPausedKilledResumed(t *testing.T) {
 	start(t, f, running, "nats", "aggregator", "worker", "api")
 	view := still(t, f, id)
 	before := f.AskedBelow("/get/killed/")
-	other := f.Small("other", 300)
-	f.Check(t, f.Submit(t, other, ""), other, limit)
+	f.API.WaitFinal(t, f.Submit(t, f.Small("other", 300), ""), limit) // hidden files of the paused one wait for the resume
 	if after := f.AskedBelow("/get/killed/"); after != before || view.Ended() >= len(batch) {
 		t.Errorf("%d requests came of a paused batch: %+v", after-before, view)
 	}
