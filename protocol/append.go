@@ -35,6 +35,9 @@ func AppendReceipt(b []byte, r *Receipt) ([]byte, error) {
 		}
 	}
 	b = appendNumber(b, `,"resumed_from_bytes":`, r.ResumedFrom)
+	b = appendSome(b, `,"restart_reason":`, r.RestartReason)
+	b = appendSome(b, `,"method":`, r.Method)
+	b = appendSome(b, `,"skip_reason":`, r.SkipReason)
 	b = appendSome(b, `,"trace_id":`, r.TraceID)
 	return append(b, '}'), nil
 }
@@ -70,6 +73,9 @@ func appendAttempt(b []byte, a *Attempt) ([]byte, error) {
 		return nil, err
 	}
 	b = appendNumber(b, `,"bytes":`, a.Bytes)
+	if a.Resumes != 0 {
+		b = appendNumber(b, `,"resumes":`, int64(a.Resumes))
+	}
 	return append(appendFailure(b, a.Failure), '}'), nil
 }
 

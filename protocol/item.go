@@ -24,11 +24,15 @@ type Item struct {
 	Src    Location
 	Dest   Location
 	Expect Expect
+	// Conflict is what to do about something that is there already; "": [Overwrite].
+	Conflict ConflictPolicy
+	// Digest is what is computed of the bytes; "": [DigestSHA256].
+	Digest Digest
 }
 
 // Asked returns the item as it stands in a manifest.
 func (i *Item) Asked() ManifestItem {
-	return ManifestItem{ID: i.ID, Src: i.Src, Dest: i.Dest, Expect: i.Expect}
+	return ManifestItem{ID: i.ID, Src: i.Src, Dest: i.Dest, Expect: i.Expect, Conflict: i.Conflict, Digest: i.Digest}
 }
 
 // Kind is what a worker is asked to do.
@@ -38,6 +42,7 @@ type Kind string
 const (
 	KindCopy    Kind = ""
 	KindWebhook Kind = "webhook" // tell who asked for it that a batch has ended
+	KindPart    Kind = "part"    // one part of an item that is moved in parts
 )
 
 // WebhookIndex is the index under which the notice of a batch's end is worked on and reported.
@@ -70,6 +75,11 @@ type Work struct {
 	MaxAttempts int `json:"max_attempts,omitempty"`
 	// Attempts are those that ended, oldest first; a retried item carries them along.
 	Attempts []Attempt `json:"attempts,omitempty"`
+
+	// Part is the number of the part, from 1, of a [KindPart], and Epoch that of the [PartPlan] it belongs to. A part of
+	// an earlier epoch is not wanted any more.
+	Part  int `json:"part,omitempty"`
+	Epoch int `json:"epoch,omitempty"`
 }
 
 // WorkVersion is the version of [Work] that this build writes.
@@ -83,19 +93,22 @@ type Ref struct {
 	Org   OrgID   `json:"o"`
 	Batch BatchID `json:"b"`
 	Index int     `json:"i"`
+	Part  int     `json:"p,omitempty"` // of the item, from 1; 0: the item itself
 }
 
 // Ref returns the item's name.
-func (w *Work) Ref() Ref { return Ref{Org: w.Org, Batch: w.Batch, Index: w.Index} }
+func (w *Work) Ref() Ref { return Ref{Org: w.Org, Batch: w.Batch, Index: w.Index, Part: w.Part} }
 
 // Attempt is one try at an item, as the receipt shows it.
 type Attempt struct {
-	Number  int       `json:"number"` // from 1
-	Worker  string    `json:"worker"`
-	Start   time.Time `json:"start"`
-	End     time.Time `json:"end"`
-	Bytes   int64     `json:"bytes"` // bytes read from the source
-	Failure *Failure  `json:"failure,omitempty"`
+	Number int       `json:"number"` // from 1
+	Worker string    `json:"worker"`
+	Start  time.Time `json:"start"`
+	End    time.Time `json:"end"`
+	Bytes  int64     `json:"bytes"` // bytes read from the source
+	// Resumes is how often the connection to the source broke and the attempt went on where it had been.
+	Resumes int      `json:"resumes,omitempty"`
+	Failure *Failure `json:"failure,omitempty"`
 }
 
 // ItemState is the state of an item.
@@ -131,8 +144,15 @@ type Receipt struct {
 	Status   int       `json:"http_status,omitempty"` // of the last answer of a peer; 0: none
 	RetryAt  time.Time `json:"retry_at,omitzero"`     // when a retrying item is due
 	// ResumedFrom is how many bytes an earlier attempt had left that were not moved again.
-	ResumedFrom int64  `json:"resumed_from_bytes"`
-	TraceID     string `json:"trace_id,omitempty"`
+	ResumedFrom int64 `json:"resumed_from_bytes"`
+	// RestartReason says why what an earlier attempt had left could not be continued: one of the Restart constants. "": it could, or
+	// there was nothing.
+	RestartReason string `json:"restart_reason,omitempty"`
+	// Method is how the bytes came to the destination: one of the Method constants. "": they did not.
+	Method string `json:"method,omitempty"`
+	// SkipReason says why an item was skipped: "exists" or "same".
+	SkipReason string `json:"skip_reason,omitempty"`
+	TraceID    string `json:"trace_id,omitempty"`
 }
 
 // Report is one item's news on its way from a worker to the aggregator: a final receipt, or a
@@ -147,9 +167,10 @@ type Report struct {
 // ReportBundle is the message on the outcome stream: what a worker's slots finished while the last
 // bundle was being stored. One message, one fsync.
 type ReportBundle struct {
-	Version int      `json:"v"`
-	Worker  string   `json:"worker"`
-	Reports []Report `json:"reports"`
+	Version int          `json:"v"`
+	Worker  string       `json:"worker"`
+	Reports []Report     `json:"reports"`
+	Parts   []PartReport `json:"parts,omitempty"`
 }
 
 // ReportVersion is the version of [ReportBundle] that this build writes.

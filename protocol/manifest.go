@@ -15,6 +15,9 @@ type ManifestItem struct {
 	Src    Location `json:"src"`
 	Dest   Location `json:"dest"`
 	Expect          // what the caller says the source is
+
+	Conflict ConflictPolicy `json:"conflict,omitempty"`
+	Digest   Digest         `json:"digest,omitempty"`
 }
 
 // Expect is what a caller promises about the bytes of a source. What is given is compared.

@@ -55,6 +55,10 @@ func (s *pageScanner) item(it *ManifestItem) {
 			it.SHA256 = s.string()
 		case "md5":
 			it.MD5 = s.string()
+		case "conflict":
+			it.Conflict = ConflictPolicy(s.string())
+		case "digest":
+			it.Digest = Digest(s.string())
 		default:
 			s.bad = true
 		}

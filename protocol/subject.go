@@ -54,6 +54,7 @@ const (
 	ChangeSubject = "cf.change."    // core NATS: <org>.<batch> changed in KV
 	FeederSubject = "cf.feeder."    // core NATS: the aggregator <id> lives
 	ProgressWords = "cf.progress."  // core NATS: bytes of running items of <org>.<batch>
+	PartSubject   = "cf.part."      // core NATS: parts of <org>.<batch>.<index> are in KV
 	PlanSubject   = "cf.plan."      // core NATS, answered by one worker of <pool>
 )
 
@@ -100,6 +101,21 @@ func RerunKey(org OrgID, batch BatchID) string { return batchKey(org, batch) + "
 
 // ProgressSubject is where workers tell, over core NATS, how far running items of a batch are.
 func ProgressSubject(org OrgID, batch BatchID) string { return ProgressWords + batchKey(org, batch) }
+
+// PartPlanKey is the key of an item's [PartPlan], in the bucket of parts.
+func PartPlanKey(org OrgID, batch BatchID, index int) string {
+	return batchKey(org, batch) + "." + strconv.Itoa(index) + ".plan"
+}
+
+// PartPageKey is the key of an item's [PartPage], in the bucket of parts. Pages are numbered from 0.
+func PartPageKey(org OrgID, batch BatchID, index, page int) string {
+	return batchKey(org, batch) + "." + strconv.Itoa(index) + "." + strconv.Itoa(page)
+}
+
+// PartsOf is where the aggregator tells, over core NATS, that parts of an item are in KV.
+func PartsOf(org OrgID, batch BatchID, index int) string {
+	return PartSubject + batchKey(org, batch) + "." + strconv.Itoa(index)
+}
 
 // PlanOf is where the workers of a pool are asked what they would do.
 func PlanOf(pool string) string { return PlanSubject + Token(pool) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -22,18 +23,24 @@ var update = flag.Bool("update", false, "write the golden messages of the curren
 func messages() map[string]any {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	failure := &protocol.Failure{Class: protocol.NotFound, Code: "source_http_404", Message: "Failed to download file: 404 Not Found", Cause: "open https://h/f: the server refused", Hint: "Check the URL.", Status: 404, Host: "h"}
-	attempt := protocol.Attempt{Number: 1, Worker: "w1", Start: at, End: at.Add(time.Second), Bytes: 5, Failure: failure}
+	attempt := protocol.Attempt{Number: 1, Worker: "w1", Start: at, End: at.Add(time.Second), Bytes: 5, Resumes: 1, Failure: failure}
 	receipt := protocol.Receipt{
 		Index: 3, ID: "file-3", State: protocol.ItemFailed, Bytes: 5, SHA256: "ab", ETag: "cd", Verified: true, Failure: failure,
-		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, Status: 404, RetryAt: at, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
+		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, RestartReason: protocol.RestartSourceChanged, Method: protocol.MethodParts, SkipReason: protocol.SkipSame, Status: 404, RetryAt: at, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
-	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 3}
+	part := protocol.PartState{Number: 2, Size: 4, ETag: "cd", Checksum: "crc64nvme:AAAA", Chain: []byte{1, 2}, Worker: "w1", Twice: true, Upload: "u", Failure: failure}
+	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 3, Part: 2}
 	return map[string]any{
 		"work": &protocol.Work{
 			Version: protocol.WorkVersion, Org: "ORG", Batch: "bat_1", Index: 3, Total: 9, Chunks: 2, ID: "file-3", Lane: protocol.Bulk, Pool: "default", Kind: protocol.KindWebhook, Generation: 4, Recheck: true, Fence: 12,
-			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt},
+			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt}, Part: 2, Epoch: 4,
 		},
-		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}},
+		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}},
+		"part-plan": &protocol.PartPlan{
+			Version: protocol.PartVersion, Epoch: 4, Fence: 11, ETag: "e", Modified: at, Size: 9, ContentType: "text/csv", PartSize: 5, Count: 2, Upload: "u", Completing: true, Created: at, Spread: true,
+			RestartReason: protocol.RestartSourceChanged,
+		},
+		"part-page": &protocol.PartPage{Version: protocol.PartVersion, Upload: "u", Parts: []protocol.PartState{part}},
 		"acceptance": &protocol.Acceptance{
 			Version: protocol.AcceptanceVersion, Batch: "bat_1", Org: "ORG", Lane: protocol.Bulk, Pool: "default", Total: 9, Chunks: 2, Request: "ef", Keyed: true,
 			State: protocol.AcceptPending, Generation: 1, Created: at, IDs: []string{"a", ""},
@@ -77,7 +84,7 @@ func planAnswer(at time.Time, failure *protocol.Failure) *protocol.PlanAnswer {
 var versions = map[string]int{
 	"work": protocol.WorkVersion, "reports": protocol.ReportVersion, "acceptance": protocol.AcceptanceVersion, "summary": protocol.SummaryVersion,
 	"page": protocol.SummaryVersion, "claim": protocol.ClaimVersion, "control": protocol.ControlVersion, "feed": protocol.FeedVersion,
-	"plan-question": protocol.PlanVersion, "plan-answer": protocol.PlanVersion,
+	"plan-question": protocol.PlanVersion, "part-plan": protocol.PartVersion, "part-page": protocol.PartVersion, "plan-answer": protocol.PlanVersion,
 }
 
 func TestWireForms(t *testing.T) {
@@ -107,29 +114,7 @@ func TestWireForms(t *testing.T) {
 	}
 }
 
-func newLike(v any) any {
-	switch v.(type) {
-	case *protocol.Work:
-		return &protocol.Work{}
-	case *protocol.ReportBundle:
-		return &protocol.ReportBundle{}
-	case *protocol.Acceptance:
-		return &protocol.Acceptance{}
-	case *protocol.Summary:
-		return &protocol.Summary{}
-	case *protocol.Page:
-		return &protocol.Page{}
-	case *protocol.Control:
-		return &protocol.Control{}
-	case *protocol.Feed:
-		return &protocol.Feed{}
-	case *protocol.PlanQuestion:
-		return &protocol.PlanQuestion{}
-	case *protocol.PlanAnswer:
-		return &protocol.PlanAnswer{}
-	}
-	return &protocol.Claim{}
-}
+func newLike(v any) any { return reflect.New(reflect.TypeOf(v).Elem()).Interface() }
 
 // TestOlderVersionsDecode reads what earlier builds wrote: each field that is in a golden message arrives.
 func TestOlderVersionsDecode(t *testing.T) {

@@ -35,6 +35,7 @@ type Object struct {
 	ETag        string        // "" if not told
 	Modified    time.Time     // zero if not told
 	Status      int           // HTTP status of the answer; 0 if there was none
+	Ranges      bool          // the source says that a part of it can be asked for; false: it does not say
 }
 
 // Content is what a destination is to hold.
@@ -55,6 +56,8 @@ type Stored struct {
 	ETag  string // as the receiver told it; "" if it did not
 	// Status is the HTTP status of the receiver's answer; 0 if there was none.
 	Status int
+	// Compared says that the receiver has a checksum of what it stored, and that it is that of the bytes that were read.
+	Compared bool
 }
 
 // Stat is what a source tells of itself without being read.

@@ -42,7 +42,11 @@ func appendTime(b []byte, name string, t time.Time) []byte {
 func appendRef(b []byte, ref protocol.Ref) []byte {
 	b = appendField(b, `{"o":`, string(ref.Org))
 	b = appendField(b, `,"b":`, string(ref.Batch))
-	return append(appendNumber(b, `,"i":`, int64(ref.Index)), '}')
+	b = appendNumber(b, `,"i":`, int64(ref.Index))
+	if ref.Part != 0 {
+		b = appendNumber(b, `,"p":`, int64(ref.Part))
+	}
+	return append(b, '}')
 }
 
 // appendHeld appends a [protocol.HeldClaim].
@@ -100,13 +104,21 @@ func appendReport(b []byte, r *protocol.Report) ([]byte, error) {
 	b = appendField(b, `,"worker":`, a.Worker)
 	b = appendTime(b, `,"start":`, a.Start)
 	b = appendTime(b, `,"end":`, a.End)
-	b = append(appendNumber(b, `,"bytes":`, a.Bytes), `}]`...)
+	b = appendNumber(b, `,"bytes":`, a.Bytes)
+	if a.Resumes != 0 {
+		b = appendNumber(b, `,"resumes":`, int64(a.Resumes))
+	}
+	b = append(b, `}]`...)
 	if receipt.Status != 0 {
 		b = appendNumber(b, `,"http_status":`, int64(receipt.Status))
 	}
 	b = appendNumber(b, `,"resumed_from_bytes":`, receipt.ResumedFrom)
-	if receipt.TraceID != "" {
-		b = appendField(b, `,"trace_id":`, receipt.TraceID)
+	for _, f := range [...]struct{ name, value string }{
+		{`,"restart_reason":`, receipt.RestartReason}, {`,"method":`, receipt.Method}, {`,"skip_reason":`, receipt.SkipReason}, {`,"trace_id":`, receipt.TraceID},
+	} {
+		if f.value != "" {
+			b = appendField(b, f.name, f.value)
+		}
 	}
 	return append(b, `}}`...), nil
 }

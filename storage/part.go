@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+)
+
+// Codes that those who continue a copy act upon. Drivers of [Ranger] and [PartDestination] use them.
+const (
+	// CodeSourceChanged: the source is not, or not any more, what its [Mark] says. Its class is Corrupt.
+	CodeSourceChanged = "source_changed"
+	// CodeNoRanges: the source gives itself only as a whole. Its class is Invalid.
+	CodeNoRanges = "source_no_ranges"
+	// CodeUploadGone: what parts were written to is not there: it was completed or removed, or never begun. Its class is Conflict.
+	CodeUploadGone = "upload_gone"
+)
+
+// Mark names one state of a source. What was read of it under the same mark belongs together.
+type Mark struct {
+	ETag     string    `json:"etag,omitempty"` // as the source told it; "" if it did not
+	Modified time.Time `json:"modified,omitzero"`
+	Size     int64     `json:"size"` // bytes, or [UnknownSize]
+}
+
+// Strong reports whether parts that are read at different times under this mark can be put together: a strong ETag vouches for each
+// byte, and so does a time of modification together with the size (RFC 9110, 8.8).
+func (m Mark) Strong() bool {
+	if m.Size == UnknownSize {
+		return false
+	}
+	return m.ETag != "" && !strings.HasPrefix(m.ETag, "W/") || m.ETag == "" && !m.Modified.IsZero()
+}
+
+// Equal reports whether two marks name the same state.
+func (m Mark) Equal(o Mark) bool {
+	return m.ETag == o.ETag && m.Modified.Equal(o.Modified) && m.Size == o.Size
+}
+
+// Mark names the state of an open source.
+func (o *Object) Mark() Mark { return Mark{ETag: o.ETag, Modified: o.Modified, Size: o.Size} }
+
+// Ranger is a source that can be read from the middle.
+type Ranger interface {
+	Source
+	// OpenRange starts reading length bytes (UnknownSize: all that follow) at an offset, in the state that mark names, which is
+	// strong. Object.Size is the number of bytes that Body will give. An offset at the end gives none. A source in another state
+	// answers [CodeSourceChanged], one that cannot be read in parts [CodeNoRanges].
+	OpenRange(ctx context.Context, mark Mark, offset, length int64) (*Object, error)
+}
+
+// PartLimits are what a destination can take in parts. A zero Max and Count are no limits.
+type PartLimits struct {
+	Min, Max int64 // bytes of a part; Min does not hold for the last one
+	Count    int   // parts
+}
+
+// PartContent is what parts are to become.
+type PartContent struct {
+	Size        int64  // bytes, exact
+	PartSize    int64  // of every part but the last
+	ContentType string // "" leaves the choice to the destination
+}
+
+// Part is a stretch of content.
+type Part struct {
+	Number int   // from 1
+	Offset int64 // (Number-1) * PartContent.PartSize
+	Size   int64 // bytes, exact
+	Body   io.Reader
+}
+
+// PartStored tells what became of a part. It may be kept and given to Complete by another process.
+type PartStored struct {
+	Number   int    `json:"n"`
+	Size     int64  `json:"size"`
+	ETag     string `json:"etag,omitempty"`     // as the receiver told it; "" if it has none
+	Checksum string `json:"checksum,omitempty"` // "crc64nvme:" and the base64 of what was read, where the driver computes it
+}
+
+// PartDestination is a destination that can be written in parts, in any order, at once and by several processes, and by others
+// after the death of those that began. Put writes it as a whole as ever.
+type PartDestination interface {
+	Destination
+	PartLimits() PartLimits
+	// Begin makes what parts are written to, which nobody sees, and returns its name. The name may be kept and told to
+	// other processes: it is no credential.
+	Begin(ctx context.Context, content PartContent) (upload string, err error)
+	// PutPart stores a part. When it returns, the part survives what a destination written by Put survives. A part that is stored
+	// once more replaces the former. An error of Part.Body is returned wrapped.
+	PutPart(ctx context.Context, upload string, part Part) (PartStored, error)
+	// Complete makes the content visible, once every part of it is stored, and asks ready (nil: always) right before that.
+	// What was completed already, by a call whose answer was lost, is a success again where the driver can tell; else it is
+	// [CodeUploadGone].
+	Complete(ctx context.Context, upload string, content PartContent, parts []PartStored, ready func() error) (Stored, error)
+	// Abort removes what parts were written to. That it is not there is no error.
+	Abort(ctx context.Context, upload string) error
+}
+
+// UploadReader is a [PartDestination] whose parts can be read before they are visible.
+type UploadReader interface {
+	// OpenUpload starts reading what was stored, from an offset to the end of the content. Parts that are missing read as zeros.
+	OpenUpload(ctx context.Context, upload string, offset int64) (io.ReadCloser, error)
+}
+
+// DirectCopier is a destination that can take over a source of the same store without a byte passing through this process.
+type DirectCopier interface {
+	// CopyFrom copies source, whole, and asks ready (nil: always) right before the copy may become visible. took is false, and
+	// nothing has happened, if source is of another kind or another store.
+	CopyFrom(ctx context.Context, source Source, ready func() error) (stored Stored, took bool, err error)
+}
