@@ -15,6 +15,8 @@ const (
 	CodeNoRanges = "source_no_ranges"
 	// CodeUploadGone: what parts were written to is not there: it was completed or removed, or never begun. Its class is Conflict.
 	CodeUploadGone = "upload_gone"
+	// CodeDestinationExists: something is there, and [Content.OnlyNew] forbids to replace it. Its class is Conflict.
+	CodeDestinationExists = "destination_exists"
 )
 
 // Mark names one state of a source. What was read of it under the same mark belongs together.
@@ -61,6 +63,11 @@ type PartContent struct {
 	Size        int64  // bytes, exact
 	PartSize    int64  // of every part but the last
 	ContentType string // "" leaves the choice to the destination
+	// OnlyNew is as in [Content].
+	OnlyNew bool
+	// Fresh, in Complete, says that a stale writer may still be at what parts were written to. The destination then shows
+	// content that such a one cannot reach.
+	Fresh bool
 }
 
 // Part is a stretch of content.

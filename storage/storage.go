@@ -43,6 +43,9 @@ type Content struct {
 	Body        io.Reader
 	Size        int64  // exact, in bytes; UnknownSize only for a destination that does not NeedSize
 	ContentType string // "" leaves the choice to the destination
+	// OnlyNew forbids to replace what is there, be it that it came while the content was written: Put then fails with
+	// [CodeDestinationExists]. A destination that cannot tell refuses it with class Invalid, code only_new_unsupported.
+	OnlyNew bool
 
 	// Ready is called once, when the destination has taken every byte it can take without becoming visible and
 	// before the step that makes it so. An error from it means: do not. A nil Ready is always ready.
