@@ -52,9 +52,11 @@ func Unpack(value []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// packs reports whether the values of a bucket are packed: those that hold receipts and claims, in JSON. Manifests are compressed before they are
-// sealed.
-func packs(bucket string) bool { return bucket == BatchBucket || bucket == ClaimBucket }
+// packs reports whether the values of a bucket are packed: those that hold receipts, claims and parts, in JSON. Manifests are compressed before
+// they are sealed.
+func packs(bucket string) bool {
+	return bucket == BatchBucket || bucket == ClaimBucket || bucket == PartBucket
+}
 
 func (b *Bucket) pack(value []byte) []byte {
 	if !b.packed {

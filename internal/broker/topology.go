@@ -25,6 +25,7 @@ const (
 	ManifestBucket = "cf-manifests" // what the callers of large batches asked for, by page
 	ControlBucket  = "cf-control"   // what is wanted of batches that somebody acted upon
 	FeedBucket     = "cf-feeds"     // how far batches have come from their manifest into the queue
+	PartBucket     = "cf-parts"     // plans and parts of items that are moved in parts
 )
 
 const (
@@ -112,7 +113,7 @@ func (c *Conn) EnsurePool(ctx context.Context, pool string) error {
 }
 
 func (c *Conn) streams() []jetstream.StreamConfig {
-	list := make([]jetstream.StreamConfig, 0, 8)
+	list := make([]jetstream.StreamConfig, 0, 12)
 	for _, lane := range protocol.Lanes {
 		// Limits, not WorkQueue: see docs/adr/0001-limits-streams.md.
 		list = append(list, jetstream.StreamConfig{
@@ -142,7 +143,7 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas: c.replicas,
 		},
 	)
-	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket} {
+	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket} {
 		list = append(list, c.bucketStream(bucket))
 	}
 	return list
