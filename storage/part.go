@@ -111,9 +111,40 @@ type UploadReader interface {
 	OpenUpload(ctx context.Context, upload string, offset int64) (io.ReadCloser, error)
 }
 
+// DirectCopy is a copy that the store is to make itself.
+type DirectCopy struct {
+	// Mark is the state of the source that is to be copied. In another one the copy fails with [CodeSourceChanged].
+	Mark Mark
+	// OnlyNew is as in [Content].
+	OnlyNew bool
+	// Ready is asked right before the copy may become visible; nil: always.
+	Ready func() error
+}
+
 // DirectCopier is a destination that can take over a source of the same store without a byte passing through this process.
 type DirectCopier interface {
-	// CopyFrom copies source, whole, and asks ready (nil: always) right before the copy may become visible. took is false, and
-	// nothing has happened, if source is of another kind or another store.
-	CopyFrom(ctx context.Context, source Source, ready func() error) (stored Stored, took bool, err error)
+	// CopyFrom copies source, whole. took is false, and nothing has happened, if source is of another kind or another store, or the
+	// store cannot do it as asked. Stored.Compared says that the store tells the same size and the same checksum, or ETag where it is
+	// a digest, of both.
+	CopyFrom(ctx context.Context, source Source, c DirectCopy) (stored Stored, took bool, err error)
+}
+
+// Names of digests in [Digests.Of], and how they are written.
+const (
+	DigestMD5       = "md5"       // lowercase hex
+	DigestSHA256    = "sha256"    // lowercase hex
+	DigestCRC32C    = "crc32c"    // base64, of the whole content
+	DigestCRC64NVME = "crc64nvme" // base64, of the whole content
+)
+
+// Digests are what a store knows of the content it holds: it computed or compared them when the content was written.
+type Digests struct {
+	Mark Mark              // the state that they are of
+	Of   map[string]string // by name
+}
+
+// Digested is a [Source] that knows digests of its content without being read.
+type Digested interface {
+	// Digests asks for them; there may be none.
+	Digests(ctx context.Context) (Digests, error)
 }
