@@ -2,6 +2,7 @@ package httpstore
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,10 @@ func (b *body) Read(p []byte) (int, error) {
 	b.exchange.dog.resume(b.idle, b.left, nil, 0)
 	n, err := b.raw.Read(p)
 	b.left = b.exchange.dog.stop()
-	b.read += int64(n)
+	if b.read += int64(n); b.size != storage.UnknownSize && b.read > b.size {
+		n, b.read = n-int(b.read-b.size), b.size
+		err = errTooLong
+	}
 	if b.fresh += int64(n); b.fresh >= b.exchange.client.opts.MinProgress {
 		b.fresh, b.left = 0, b.idle.limit
 	}
@@ -61,6 +65,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
+// errTooLong ends a body that is longer than it should be. Where there is a Content-Length the transport sees to it; a chunked answer to
+// a request for a range may be of any length.
+var errTooLong = errors.New("the body is longer than what was asked for")
+
 // ended turns what the transport returned at the end into what Read returns.
 func (b *body) ended(err error) error {
 	if err == io.EOF && (b.size == storage.UnknownSize || b.read == b.size) { //nolint:errorlint // what wraps io.EOF is a broken connection
@@ -68,6 +76,9 @@ func (b *body) ended(err error) error {
 	}
 	if b.closed.Load() {
 		return b.closedHere()
+	}
+	if errors.Is(err, errTooLong) {
+		return b.what.fail(storage.Corrupt, "range_wrong", fmt.Sprintf("the server sent more than the %d bytes that were asked for", b.size))
 	}
 	return b.what.brokenOff(b.exchange.ctx, err, b.read, b.size)
 }

@@ -12,6 +12,8 @@
 //   - An upload states its exact length, and its last bytes leave only after Content.Ready agreed. A
 //     receiver that counts can therefore tell every aborted upload from a whole one.
 //   - An upload succeeded if and only if a status 200 to 299 arrived after all of it had been sent.
+//   - A part of a source is one of the state that was asked for: a server that sends another part, or that of another
+//     state, or does not say which it sends, is refused (ranges.go).
 //   - Headers of the caller go to the origin they were given for and nowhere else; no Referer is sent.
 //   - Every wait has a limit, and the error names it. A limit on idleness is one on progress: a slow peer
 //     passes, a silent one does not.

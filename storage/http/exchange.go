@@ -20,6 +20,7 @@ type exchange struct {
 
 	method string // of a request that reads
 	part   string // the Range that it asks for; "": all of it
+	state  string // the If-Range that goes with it; "": whatever state there is
 
 	conn   atomic.Pointer[conn] // of the latest request; nil before it had one
 	spoken atomic.Bool          // the peer has answered the latest request with at least one byte

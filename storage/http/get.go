@@ -3,6 +3,7 @@ package httpstore
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -16,15 +17,9 @@ type get struct {
 
 // Open sends the request, follows redirects and returns the object once the headers of a 200 have arrived.
 func (g *get) Open(ctx context.Context) (*storage.Object, error) {
-	what := call{side: source, op: "open", subject: "URL"}
-	to, problem := parseURL(g.url)
-	if problem != "" {
-		return nil, what.fail(storage.Invalid, "invalid_url", "the URL "+problem)
-	}
-	what.subject = redacted(to.url)
-	header, problem := parseHeaders(g.headers)
-	if problem != "" {
-		return nil, what.fail(storage.Invalid, "invalid_header", "the headers "+problem)
+	what, to, header, err := g.prepare("open")
+	if err != nil {
+		return nil, err
 	}
 	x := g.client.newExchange(ctx, what)
 	resp, err := x.follow(to, header)
@@ -35,6 +30,21 @@ func (g *get) Open(ctx context.Context) (*storage.Object, error) {
 	return x.object(resp), nil
 }
 
+// prepare checks everything that can be checked without the network.
+func (g *get) prepare(op string) (what call, to target, header http.Header, err error) {
+	what = call{side: source, op: op, subject: "URL"}
+	to, problem := parseURL(g.url)
+	if problem != "" {
+		return what, to, nil, what.fail(storage.Invalid, "invalid_url", "the URL "+problem)
+	}
+	what.subject = redacted(to.url)
+	header, problem = parseHeaders(g.headers)
+	if problem != "" {
+		return what, to, nil, what.fail(storage.Invalid, "invalid_header", "the headers "+problem)
+	}
+	return what, to, header, nil
+}
+
 // fetch sends one request and returns its answer, whatever the status.
 func (x *exchange) fetch(to target, header http.Header) (*http.Response, error) {
 	header = header.Clone()
@@ -42,6 +52,10 @@ func (x *exchange) fetch(to target, header http.Header) (*http.Response, error) 
 	setDefault(header, "User-Agent", x.client.opts.UserAgent)
 	if x.part != "" {
 		header.Set("Range", x.part) // also where a redirect led: without it, all would be sent
+		header.Del("If-Range")      // one of the caller's would be about another range
+	}
+	if x.state != "" {
+		header.Set("If-Range", x.state)
 	}
 	req := &http.Request{Method: x.method, URL: to.url, Host: to.url.Host, Header: header}
 	resp, err := x.roundTrip(req, x.headerWait())
@@ -61,6 +75,7 @@ func (x *exchange) object(resp *http.Response) *storage.Object {
 		ContentType: told(resp.Header, "Content-Type"),
 		ETag:        told(resp.Header, "Etag"),
 		Status:      resp.StatusCode,
+		Ranges:      strings.EqualFold(strings.TrimSpace(resp.Header.Get("Accept-Ranges")), "bytes"),
 	}
 	if resp.ContentLength >= 0 {
 		o.Size = resp.ContentLength

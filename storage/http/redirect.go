@@ -37,7 +37,15 @@ func (x *exchange) follow(to target, header http.Header) (*http.Response, error)
 
 // answers reports whether a status is of use: 200, and where a part was asked for, also what speaks of parts.
 func (x *exchange) answers(status int) bool {
-	return status == http.StatusOK || x.part != "" && (status == http.StatusPartialContent || status == http.StatusRequestedRangeNotSatisfiable)
+	switch status {
+	case http.StatusOK:
+		return true
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		return x.part != ""
+	case http.StatusPreconditionFailed:
+		return x.state != ""
+	}
+	return false
 }
 
 // unsuccessful returns where an answer other than 200 redirects to, or why it is a failure.

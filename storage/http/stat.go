@@ -14,15 +14,9 @@ import (
 // Stat asks what is behind the URL without reading it: with a HEAD and, where that is refused, with a GET of the first byte. Redirects
 // are followed as Open follows them. A server that answers the GET with everything is cut off after its headers.
 func (g *get) Stat(ctx context.Context) (storage.Stat, error) {
-	what := call{side: source, op: "look at", subject: "URL"}
-	to, problem := parseURL(g.url)
-	if problem != "" {
-		return storage.Stat{}, what.fail(storage.Invalid, "invalid_url", "the URL "+problem)
-	}
-	what.subject = redacted(to.url)
-	header, problem := parseHeaders(g.headers)
-	if problem != "" {
-		return storage.Stat{}, what.fail(storage.Invalid, "invalid_header", "the headers "+problem)
+	what, to, header, err := g.prepare("look at")
+	if err != nil {
+		return storage.Stat{}, err
 	}
 	if !signedForGet(to.url) {
 		stat, err := g.ask(ctx, what, to, header, http.MethodHead, "")
@@ -67,7 +61,7 @@ func (g *get) ask(ctx context.Context, what call, to target, header http.Header,
 			stat.Size, stat.ContentType = 0, "" // MinIO does not say how much there is; only of nothing is there no first byte
 		}
 	default:
-		stat.Ranges = strings.EqualFold(strings.TrimSpace(resp.Header.Get("Accept-Ranges")), "bytes")
+		stat.Ranges = o.Ranges
 	}
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && stat.Size != 0 {
 		return stat, x.status(resp)

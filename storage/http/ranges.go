@@ -1,0 +1,144 @@
+package httpstore
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// OpenRange asks for a part of the URL in the state that mark names (Range and If-Range, RFC 9110, sections 13.1.5 and 14.2). It follows
+// redirects as Open does. Beyond the errors of Open there are
+//
+//   - [storage.CodeSourceChanged]: the server has another state by now, or says so of the part that it sent,
+//   - [storage.CodeNoRanges]: it sends everything although the state is the same, or the mark is not strong,
+//   - source_range_wrong, class Corrupt: it sent another part than the one asked for, or several.
+func (g *get) OpenRange(ctx context.Context, mark storage.Mark, offset, length int64) (*storage.Object, error) {
+	what, to, header, err := g.prepare("open")
+	if err != nil {
+		return nil, err
+	}
+	if !mark.Strong() {
+		return nil, what.fail(storage.Invalid, "no_ranges", "the source does not say which state it is in, so it can be read only as a whole")
+	}
+	if length == storage.UnknownSize {
+		length = mark.Size - offset
+	}
+	if offset < 0 || length < 0 || length > mark.Size-offset {
+		return nil, what.fail(storage.Invalid, "invalid_range", "the part that was asked for does not lie within the source")
+	}
+	x := g.client.newExchange(ctx, what)
+	if length == 0 { // which no Range can ask for
+		return x.stretch(http.NoBody, mark, 0), nil
+	}
+	x.part, x.state = fmt.Sprintf("bytes=%d-%d", offset, offset+length-1), stateOf(mark)
+	resp, err := x.follow(to, header)
+	if err != nil {
+		x.cancel(nil)
+		return nil, err
+	}
+	if err := x.checkRange(resp, mark, offset, length); err != nil {
+		resp.Body.Close()
+		x.cancel(nil)
+		return nil, err
+	}
+	o := x.stretch(resp.Body, mark, length)
+	o.Status, o.ContentType = resp.StatusCode, told(resp.Header, "Content-Type")
+	return o, nil
+}
+
+// stateOf is the If-Range for a strong mark.
+func stateOf(mark storage.Mark) string {
+	if mark.ETag != "" {
+		return mark.ETag
+	}
+	return mark.Modified.UTC().Format(http.TimeFormat)
+}
+
+// checkRange returns why an answer does not give the part that was asked for.
+func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, length int64) error {
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+	case http.StatusOK:
+		if differs(resp, mark) || resp.ContentLength >= 0 && resp.ContentLength != mark.Size {
+			return x.changed()
+		}
+		return x.fail(storage.Invalid, "no_ranges", "the server sent everything where a part was asked for")
+	default: // the state is not the one, or has no such part
+		return x.changed()
+	}
+	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil && media == "multipart/byteranges" {
+		return x.wrongRange("several parts")
+	}
+	first, last, size, ok := contentRange(resp.Header["Content-Range"])
+	switch {
+	case !ok:
+		return x.wrongRange("a part without saying which")
+	case size != mark.Size || differs(resp, mark):
+		return x.changed()
+	case first != offset || last != offset+length-1:
+		return x.wrongRange("another part")
+	case resp.ContentLength >= 0 && resp.ContentLength != length:
+		return x.wrongRange("a part that is not as long as it says")
+	}
+	return nil
+}
+
+// changed returns the error for a source in another state.
+func (x *exchange) changed() error {
+	return x.fail(storage.Corrupt, "changed", "the source is not any more what it was when the copy began")
+}
+
+// wrongRange returns the error for a server that cannot be trusted with ranges.
+func (x *exchange) wrongRange(sent string) error {
+	return x.fail(storage.Corrupt, "range_wrong", "the server sent "+sent+" where one was asked for")
+}
+
+// differs reports whether an answer tells another state than mark. What it does not tell, or what mark does not, says nothing.
+func differs(resp *http.Response, mark storage.Mark) bool {
+	if tag := told(resp.Header, "Etag"); tag != "" && mark.ETag != "" && tag != mark.ETag {
+		return true
+	}
+	modified, err := http.ParseTime(told(resp.Header, "Last-Modified"))
+	return err == nil && !mark.Modified.IsZero() && !modified.Equal(mark.Modified)
+}
+
+// contentRange takes the one Content-Range of a part apart: "bytes 0-4/10". A size that the server does not tell ("*") is not accepted:
+// it could be that of another state.
+func contentRange(values []string) (first, last, size int64, ok bool) {
+	if len(values) != 1 {
+		return 0, 0, 0, false
+	}
+	unit, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
+	span, whole, _ := strings.Cut(rest, "/")
+	from, to, _ := strings.Cut(span, "-")
+	if !strings.EqualFold(unit, "bytes") {
+		return 0, 0, 0, false
+	}
+	var numbers [3]int64
+	for i, text := range []string{from, to, whole} {
+		if text == "" || strings.Trim(text, "0123456789") != "" {
+			return 0, 0, 0, false
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, 0, 0, false
+		}
+		numbers[i] = n
+	}
+	return numbers[0], numbers[1], numbers[2], true
+}
+
+// stretch is what a part stands for. Its body owns the exchange.
+func (x *exchange) stretch(raw io.ReadCloser, mark storage.Mark, length int64) *storage.Object {
+	what := x.call
+	what.op = "read"
+	return &storage.Object{
+		Body: newBody(x, what, raw, length), Size: length, ETag: mark.ETag, Modified: mark.Modified, Ranges: true,
+	}
+}
