@@ -31,7 +31,7 @@ const secretHeader = "Copyfleet-Webhook-Secret" //nolint:gosec // the name of a 
 // optionMembers are the options of a batch; defaultMembers those that stand in for what items leave out.
 var (
 	optionMembers  = []string{"label", "lane", "attempts", "rate", "canary", "max_failed", "webhook"}
-	defaultMembers = []string{"sandbox", "path", "bucket", "prefix"}
+	defaultMembers = []string{"sandbox", "path", "bucket", "prefix", "conflict", "digest"}
 )
 
 // options say how a batch is to be run, as its caller gave them.
@@ -160,6 +160,8 @@ func parseDefaults(v value, p *problems) defaults {
 			p.add("/prefix", faultUnexpected, "A prefix belongs to a bucket, which is not given.")
 		}
 	}
+	d.conflict = oneOf(v, "", "conflict", conflictPolicies, p)
+	d.digest = oneOf(v, "", "digest", digestNames, p)
 	return d
 }
 

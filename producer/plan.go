@@ -64,6 +64,9 @@ type planSummaryView struct {
 	Overwrite int `json:"overwrite"`
 	Fail      int `json:"fail"`
 	Unknown   int `json:"unknown"` // there was no time to look
+	// Skip and IfDifferent are shown of plans that have such items.
+	Skip        int `json:"skip,omitempty"`
+	IfDifferent int `json:"if_different,omitempty"`
 	// Bytes is the size of what would be copied, without the UnknownSizes items that do not tell theirs.
 	Bytes        int64 `json:"bytes"`
 	UnknownSizes int   `json:"unknown_sizes"`
@@ -240,6 +243,11 @@ func viewPlan(items []protocol.ManifestItem, planned []protocol.PlannedItem) pla
 			sum.Copy++
 		case protocol.PlanOverwrite:
 			sum.Overwrite++
+		case protocol.PlanIfDifferent:
+			sum.IfDifferent++
+		case protocol.PlanSkip:
+			sum.Skip++
+			continue
 		default:
 			sum.Unknown++
 			continue

@@ -15,7 +15,10 @@ var csvColumns = []string{
 	"dest_url", "dest_bucket", "dest_key", "dest_sandbox", "dest_path", "size", "sha256", "md5",
 	"receipt_index", "receipt_state", "receipt_bytes", "receipt_sha256", "receipt_etag", "receipt_verified",
 	"receipt_error_class", "receipt_error_code", "receipt_error_message", "receipt_http_status", "receipt_attempts",
-	"receipt_started_at", "receipt_ended_at", "receipt_trace_id", "receipt_incomplete",
+	"receipt_started_at", "receipt_ended_at", "receipt_trace_id",
+	// These came later: readers that count columns find the others where they were.
+	"conflict", "digest", "receipt_skip_reason", "receipt_method", "receipt_resumed_from_bytes", "receipt_restart_reason",
+	"receipt_incomplete",
 }
 
 // csvHeader is the first line of a report.
@@ -59,6 +62,12 @@ func (w *csvWriter) row(r *row, secrets bool) {
 	w.cell(r.item.SHA256)
 	w.cell(r.item.MD5)
 	w.receipt(&r.receipt)
+	w.cell(string(r.item.Conflict))
+	w.cell(string(r.item.Digest))
+	w.text(r.receipt.SkipReason)
+	w.text(r.receipt.Method)
+	w.number(r.receipt.ResumedFrom)
+	w.text(r.receipt.RestartReason)
 	w.cell(strings.Join(missing, " "))
 	w.end()
 }

@@ -22,6 +22,9 @@ type lineView struct {
 	Src  locationView `json:"src"`
 	Dest locationView `json:"dest"`
 	protocol.Expect
+
+	Conflict protocol.ConflictPolicy `json:"conflict,omitempty"`
+	Digest   protocol.Digest         `json:"digest,omitempty"`
 }
 
 // locationView is a [protocol.Location] with a form where the type has one, though it be empty: the intake asks for it.
@@ -54,7 +57,7 @@ func viewOf(r *row, secrets bool) rowView {
 func lineOf(r *row, secrets bool) (line lineView, redacted bool) {
 	src, srcCut := shownLocation(r.item.Src, secrets)
 	dest, destCut := shownLocation(r.item.Dest, secrets)
-	return lineView{r.item.ID, locationView(src), locationView(dest), r.item.Expect}, srcCut.any() || destCut.any()
+	return lineView{r.item.ID, locationView(src), locationView(dest), r.item.Expect, r.item.Conflict, r.item.Digest}, srcCut.any() || destCut.any()
 }
 
 // cut is what is not shown of a location.

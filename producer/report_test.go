@@ -99,6 +99,7 @@ func TestReportRowsAreManifestLines(t *testing.T) {
 		item(get, box), item(box, protocol.Location{Type: protocol.HTTPPut, URL: "https://h.test/p", Headers: map[string]string{"A": "b"}}),
 		item(protocol.Location{Type: protocol.Object, Bucket: "bbb", Key: "=k"}, protocol.Location{Type: protocol.HTTPPostForm, URL: "https://h.test/", Form: map[string]string{"k": "v"}, FileField: "file"}),
 		item(box, protocol.Location{Type: protocol.HTTPPostForm, URL: "https://h.test/", Form: map[string]string{}, FileField: "f"}),
+		{Src: get, Dest: box, Conflict: protocol.IfDifferent, Digest: protocol.DigestNone},
 	}
 	for i, want := range items {
 		text, err := ndjson([]row{{want, protocol.Receipt{Index: i, State: protocol.ItemFailed}}}, true)
@@ -136,12 +137,13 @@ func TestReportRowsAreManifestLines(t *testing.T) {
 func TestReportCSVCells(t *testing.T) {
 	t.Parallel()
 	r := protocol.Receipt{
-		Index: 4, State: protocol.ItemFailed, ETag: "=1+1", TraceID: "@x",
+		Index: 4, State: protocol.ItemFailed, ETag: "=1+1", TraceID: "@x", Method: protocol.MethodServerCopy, ResumedFrom: 8, RestartReason: protocol.RestartUploadGone,
 		Failure: &protocol.Failure{Class: protocol.Denied, Code: "-x", Message: "+\"a\",\r\nb"},
 	}
 	of := row{protocol.ManifestItem{
 		ID: "=cmd|' /C calc'!A0", Src: protocol.Location{Type: protocol.Object, Bucket: "bbb", Key: "-k,\""},
 		Dest: protocol.Location{Type: protocol.HTTPPostForm, URL: "https://h.test/p", Form: map[string]string{}},
+		Conflict: protocol.FailIfThere, Digest: protocol.DigestSHA256,
 	}, r}
 	text, err := csvRows([]row{of}, false)
 	if err != nil {
@@ -160,6 +162,7 @@ func TestReportCSVCells(t *testing.T) {
 		"receipt_trace_id": "'@x", "receipt_error_code": "'-x", "receipt_error_class": "denied", "receipt_http_status": "", "receipt_attempts": "0",
 		"receipt_error_message": "'+\"a\",  b", // a row is a line: the intake takes no others
 		"receipt_incomplete":    "dest_form", "receipt_verified": "false", "receipt_started_at": "", "size": "",
+		"conflict": "fail", "digest": "sha256", "receipt_skip_reason": "", "receipt_method": "server_copy", "receipt_resumed_from_bytes": "8", "receipt_restart_reason": "upload_gone",
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)

@@ -395,6 +395,7 @@ func TestFailedReportIsAManifest(t *testing.T) {
 			}
 			if i%3 == 0 {
 				item.Dest = protocol.Location{Type: protocol.HTTPPostForm, URL: "https://post.test/", Form: map[string]string{}, FileField: "file"}
+				item.Conflict = protocol.Overwrite
 			}
 			items = append(items, item)
 		}

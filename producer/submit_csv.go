@@ -15,12 +15,13 @@ var columnOf = map[string]string{
 	"src_sandbox": "src_sandbox", "src_path": "src_path", "path": "dest_path", "dest_path": "dest_path",
 	"sandbox": "dest_sandbox", "dest_sandbox": "dest_sandbox", "dest_bucket": "dest_bucket", "dest_key": "dest_key", "dest_url": "dest_url",
 	"size": "size", "sha256": "sha256", "md5": "md5",
+	"conflict": "conflict", "digest": "digest",
 }
 
 // intakeColumns are the columns in the order of [csvIntakeRow].
 var intakeColumns = []string{
 	"id", "src_url", "src_bucket", "src_key", "src_sandbox", "src_path", "dest_path", "dest_sandbox", "dest_bucket", "dest_key", "dest_url",
-	"size", "sha256", "md5",
+	"size", "sha256", "md5", "conflict", "digest",
 }
 
 // plainColumns are those of a list without a header row.
@@ -179,13 +180,14 @@ func quotedField(line []byte) (field string, rest []byte, whole bool) {
 // csvIntakeRow are the fields of a row by column.
 type csvIntakeRow struct {
 	id, srcURL, srcBucket, srcKey, srcSandbox, srcPath, destPath, destSandbox, destBucket, destKey, destURL, size, sha256, md5 string
+	conflict, digest                                                                                                           string
 }
 
 func (r *csvIntake) row() csvIntakeRow {
 	var row csvIntakeRow
 	places := [...]*string{
 		&row.id, &row.srcURL, &row.srcBucket, &row.srcKey, &row.srcSandbox, &row.srcPath, &row.destPath, &row.destSandbox, &row.destBucket,
-		&row.destKey, &row.destURL, &row.size, &row.sha256, &row.md5,
+		&row.destKey, &row.destURL, &row.size, &row.sha256, &row.md5, &row.conflict, &row.digest,
 	}
 	for i, column := range r.columns {
 		if column >= 0 {
@@ -213,6 +215,7 @@ func (r *csvIntake) value(c *itemCheck, at string) (value, bool) {
 	return objectValue(
 		member{"id", textValue(row.id)}, member{"src", src}, member{"dest", dest}, member{"size", numberValue(row.size)},
 		member{"sha256", textValue(row.sha256)}, member{"md5", textValue(row.md5)},
+		member{"conflict", textValue(row.conflict)}, member{"digest", textValue(row.digest)},
 	), true
 }
 

@@ -34,7 +34,7 @@ const notWhole = "This row was taken from a report without secrets, and lacks so
 const maxFresh = 1000
 
 // itemMembers are the members of an item. A row of a report is an item, too: of its receipt only whether the row is whole is looked at.
-var itemMembers = []string{"id", "src", "dest", "size", "sha256", "md5", "receipt"}
+var itemMembers = []string{"id", "src", "dest", "size", "sha256", "md5", "conflict", "digest", "receipt"}
 
 // itemCheck validates the items of one batch, as a copy call is validated, with bounded memory however many there are.
 type itemCheck struct {
@@ -59,6 +59,9 @@ type defaults struct {
 	path    string             // directory in it, below which relative paths and those of URLs are put
 	bucket  string             // of destinations that name none
 	prefix  string             // of the keys made for it
+
+	conflict protocol.ConflictPolicy
+	digest   protocol.Digest
 }
 
 func newItemCheck(s *Server, org protocol.OrgID, budget *share) *itemCheck {
@@ -89,6 +92,7 @@ func (c *itemCheck) item(v value, at string) protocol.ManifestItem {
 		item.Dest = location(v, at, destSide, home, p)
 	}
 	item.Expect = expectation(v, at, p)
+	c.policies(&item, v, at)
 	if p.total > before {
 		return item
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -58,4 +59,15 @@ func (s *stage) stream(media string, write func(send func(string)), header ...st
 		s.Fatal(err)
 	}
 	return answer{s.T, resp.StatusCode, resp.Header, got}
+}
+
+// Items whose destinations cannot be looked at.
+const (
+	toPut  = `{"src":{"type":"httpGetLocation","url":"https://a.test/1"},"dest":{"type":"httpPutLocation","url":"https://a.test/put"}}`
+	toPost = `{"src":{"type":"httpGetLocation","url":"https://a.test/1"},"dest":{"type":"httpPostFormLocation","url":"https://a.test/post","form":{}}}`
+)
+
+// withMembers adds members to an item.
+func withMembers(item, members string) string {
+	return strings.TrimSuffix(item, "}") + "," + members + "}"
 }

@@ -149,6 +149,8 @@ func asksFor(i int) protocol.ManifestItem {
 		ID:   "item-" + n,
 		Src:  protocol.Location{Type: protocol.HTTPGet, URL: "https://user:s3cret@src.test/" + n + "?sig=s3cret", Headers: map[string]string{"Authorization": "s3cret"}},
 		Dest: protocol.Location{Type: protocol.Object, Bucket: "results", Key: n},
+
+		Conflict: protocol.FailIfThere, Digest: protocol.DigestNone,
 	}
 }
 

@@ -33,7 +33,10 @@ const (
 	PlanCopy      PlanAction = "copy"
 	PlanOverwrite PlanAction = "overwrite" // a copy that replaces what is at the destination
 	PlanFail      PlanAction = "fail"
-	PlanUnknown   PlanAction = "unknown" // there was no time to look
+	PlanSkip      PlanAction = "skip" // what is at the destination stays, and counts as done
+	// PlanIfDifferent: there is something of the same size at the destination; whether it is the same shows when it is read.
+	PlanIfDifferent PlanAction = "if_different"
+	PlanUnknown     PlanAction = "unknown" // there was no time to look
 )
 
 // PlannedItem is what would become of an item, as far as that can be told without reading or writing it.

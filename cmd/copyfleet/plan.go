@@ -32,6 +32,8 @@ type planSummary struct {
 	Overwrite int   `json:"overwrite"`
 	Fail      int   `json:"fail"`
 	Unknown   int   `json:"unknown"`
+	Skip      int   `json:"skip"`
+	Compare   int   `json:"if_different"`
 	Bytes     int64 `json:"bytes"`
 	NoSize    int   `json:"unknown_sizes"`
 }
@@ -95,6 +97,12 @@ func (p *plan) text(env *environment, sum *planSummary) error {
 		return err
 	}
 	text := fmt.Sprintf("%s: %s copy, %s overwrite, %s fail", several(sum.Total, "item", "items"), number(sum.Copy), number(sum.Overwrite), number(sum.Fail))
+	if sum.Skip > 0 {
+		text += fmt.Sprintf(", %s skip", number(sum.Skip))
+	}
+	if sum.Compare > 0 {
+		text += fmt.Sprintf(", %s if different", number(sum.Compare))
+	}
 	if sum.Unknown > 0 {
 		text += fmt.Sprintf(", %s unknown", number(sum.Unknown))
 	}

@@ -19,6 +19,8 @@ type submitCmd struct {
 	Path           string `help:"Directory in the sandbox, for items that are only a URL." placeholder:"DIR"`
 	Bucket         string `help:"Bucket of the destinations that name none." placeholder:"BUCKET"`
 	Prefix         string `help:"Prefix of the keys in the bucket, for items that are only a URL." placeholder:"PREFIX"`
+	Conflict       string `help:"What to do about a destination that exists, for items that do not say: overwrite (the default), skip, fail, or if_different." enum:"overwrite,skip,fail,if_different," default:"" placeholder:"POLICY"`
+	Digest         string `help:"Digest of the bytes in the receipt, for items that do not say: sha256 (the default), or none." enum:"sha256,none," default:"" placeholder:"DIGEST"`
 	IdempotencyKey string `help:"The same key with the same manifest makes one batch, however often it is sent. Default: a new one." name:"idempotency-key" placeholder:"KEY"`
 	Plan           bool   `help:"Only tell what would be done for each item, of at most 1,000; nothing is copied."`
 	Detach         bool   `help:"Do not wait for the end: print the batch's id."`
@@ -30,7 +32,7 @@ func (c *submitCmd) Validate() error { return c.batchOptions.check() }
 
 func (c *submitCmd) defaults() map[string]string {
 	given := map[string]string{}
-	for name, value := range map[string]string{"sandbox": c.Sandbox, "path": c.Path, "bucket": c.Bucket, "prefix": c.Prefix} {
+	for name, value := range map[string]string{"sandbox": c.Sandbox, "path": c.Path, "bucket": c.Bucket, "prefix": c.Prefix, "conflict": c.Conflict, "digest": c.Digest} {
 		if value != "" {
 			given[name] = value
 		}
