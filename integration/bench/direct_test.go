@@ -21,20 +21,21 @@ import (
 type direct struct {
 	client *http.Client
 	source *source
+	atOnce int // files
 }
 
 func newDirect(b *testing.B, src *source) *direct {
 	b.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: concurrency}
 	b.Cleanup(transport.CloseIdleConnections)
-	return &direct{client: &http.Client{Transport: transport}, source: src}
+	return &direct{client: &http.Client{Transport: transport}, source: src, atOnce: concurrency}
 }
 
-// each runs one for all items, as many at once as every contender.
+// each runs one for all items, atOnce of them at the same time.
 func (d *direct) each(ctx context.Context, items int, one func(ctx context.Context, i int) error) error {
 	workers := pool.New().WithErrors().WithFirstError()
 	var next atomic.Int64
-	for range min(concurrency, items) {
+	for range min(d.atOnce, items) {
 		workers.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < items; i = int(next.Add(1)) - 1 {
 				if err := one(ctx, i); err != nil {

@@ -29,6 +29,7 @@ type fleet struct {
 	ready struct {
 		API    string `json:"api"`
 		S3     string `json:"s3"`
+		NATS   string `json:"nats"`
 		Org    string `json:"org"`
 		APIKey string `json:"api_key"`
 		Data   string `json:"data"`

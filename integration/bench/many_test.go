@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -24,8 +25,9 @@ type contender struct {
 // rounds counts all rounds, so that each begins with another contender, also over -count.
 var rounds atomic.Int64
 
-// race lets the contenders take turns, and reports the median of each and the ratio of the first to the others.
-func race(b *testing.B, items int, contenders ...contender) {
+// race lets the contenders take turns. It reports the median of each, the ratio of the first to the others in time, and how many times
+// as fast as each other one the first is: the median of the rounds, each of which is a pair, with the least and the most.
+func race(b *testing.B, items int, contenders ...contender) map[string]samples {
 	b.Helper()
 	took := map[string]samples{}
 	for _, c := range contenders {
@@ -47,9 +49,27 @@ func race(b *testing.B, items int, contenders ...contender) {
 		b.ReportMetric(milliseconds(took[c.name].median()), c.name+"-ms")
 		if c.name != first {
 			b.ReportMetric(float64(took[first].median())/float64(took[c.name].median()), first+"/"+c.name+"-x")
+			reportSpeed(b, "vs-"+c.name, took[first], took[c.name])
 		}
 	}
 	b.ReportMetric(float64(items)/took[first].median().Seconds(), first+"-items/s")
+	return took
+}
+
+// reportSpeed reports how many times as fast as a peer we were, pair by pair.
+func reportSpeed(b *testing.B, name string, ours, peers samples) {
+	b.Helper()
+	speeds := make([]float64, len(ours))
+	for i := range ours {
+		speeds[i] = float64(peers[i]) / float64(ours[i])
+	}
+	slices.Sort(speeds)
+	middle := (speeds[(len(speeds)-1)/2] + speeds[len(speeds)/2]) / 2
+	b.ReportMetric(middle, name+"-speed-x")
+	if len(speeds) > 1 {
+		b.ReportMetric(speeds[0], name+"-least-x")
+		b.ReportMetric(speeds[len(speeds)-1], name+"-most-x")
+	}
 }
 
 // warmUp makes connections and first uses: a service that has run for a while is what is measured.

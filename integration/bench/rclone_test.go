@@ -51,14 +51,16 @@ func (r *rclone) withS3(endpoint string) {
 // copy copies all files. rclone does not sync them to disk.
 func (r *rclone) copy(ctx context.Context, dest string) error {
 	for _, list := range r.lists {
-		cmd := exec.CommandContext(ctx, r.path, "copyurl", "--urls", list, dest, "--transfers", fmt.Sprint(concurrency), "--log-level", "NOTICE")
-		cmd.Env = r.env
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("rclone copyurl: %w\n%.2000s", err, out)
+		if err := r.run(ctx, "copyurl", "--urls", list, dest); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// run runs a command of rclone.
+func (r *rclone) run(ctx context.Context, args ...string) error {
+	return run(ctx, r.env, r.path, append(args, "--transfers", fmt.Sprint(concurrency), "--log-level", "NOTICE")...)
 }
 
 // rcd is "rclone rcd": rclone as a service, for one file a call.
