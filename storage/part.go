@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -48,7 +49,8 @@ type Ranger interface {
 	Source
 	// OpenRange starts reading length bytes (UnknownSize: all that follow) at an offset, in the state that mark names, which is
 	// strong. Object.Size is the number of bytes that Body will give. An offset at the end gives none. A source in another state
-	// answers [CodeSourceChanged], one that cannot be read in parts [CodeNoRanges].
+	// answers [CodeSourceChanged], one that cannot be read in parts [CodeNoRanges]. What reaches beyond mark.Size is cut there; an
+	// offset beyond it, or a negative one, is refused with class Invalid.
 	OpenRange(ctx context.Context, mark Mark, offset, length int64) (*Object, error)
 }
 
@@ -68,6 +70,45 @@ type PartContent struct {
 	// Fresh, in Complete, says that a stale writer may still be at what parts were written to. The destination then shows
 	// content that such a one cannot reach.
 	Fresh bool
+}
+
+// Count is the number of parts: 1 of content without bytes, which has one part without bytes.
+func (c PartContent) Count() int {
+	if c.PartSize <= 0 || c.Size <= c.PartSize {
+		return 1
+	}
+	return int((c.Size-1)/c.PartSize) + 1
+}
+
+// Span tells where a part stands. Only numbers from 1 to Count are parts.
+func (c PartContent) Span(number int) (offset, size int64) {
+	offset = int64(number-1) * c.PartSize
+	if number == c.Count() {
+		return offset, c.Size - offset
+	}
+	return offset, c.PartSize
+}
+
+// Check reports what lacks or is not as it should be among the parts that are to make up the content.
+func (c PartContent) Check(op, subject string, parts []PartStored) error {
+	if c.PartSize <= 0 || c.Size < 0 {
+		return Errorf(Invalid, "part_size_invalid", op, subject, "parts of %d bytes cannot make up %d bytes", c.PartSize, c.Size)
+	}
+	count := c.Count()
+	have := make([]bool, count)
+	for _, part := range parts {
+		if part.Number < 1 || part.Number > count || have[part.Number-1] {
+			return Errorf(Invalid, "part_unknown", op, subject, "part %d of %d is there twice or not one", part.Number, count)
+		}
+		if _, size := c.Span(part.Number); part.Size != size {
+			return Errorf(Corrupt, "part_size_wrong", op, subject, "part %d has %d bytes, not %d", part.Number, part.Size, size)
+		}
+		have[part.Number-1] = true
+	}
+	if missing := slices.Index(have, false); missing >= 0 {
+		return Errorf(Invalid, "part_missing", op, subject, "part %d of %d is not stored", missing+1, count)
+	}
+	return nil
 }
 
 // Part is a stretch of content.

@@ -11,7 +11,7 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// Destination is a place that can be written and remembers how. The zero value is empty and has no faults.
+// Destination is a place that can be written, as a whole or in parts, and remembers how. The zero value is empty and has no faults.
 type Destination struct {
 	// RequiresSize is what NeedsSize answers. Put then refuses content of unknown size.
 	RequiresSize bool
@@ -23,10 +23,27 @@ type Destination struct {
 	// ETag is what Stored tells.
 	ETag string
 
-	mu      sync.Mutex
-	content []byte
-	exists  bool
-	puts    []Put
+	// Limits is what PartLimits answers. Nothing is refused by them.
+	Limits storage.PartLimits
+	// FailBegin, unless nil, is what Begin returns, with nothing begun.
+	FailBegin error
+	// FailParts has what PutPart returns for a part, by number, once it read the part. The part is then not stored.
+	FailParts map[int]error
+	// FailPartTimes is how many uses of PutPart fail so, by number; 0: each does.
+	FailPartTimes int
+	// LoseAnswer, unless nil, is what the first Complete that succeeds returns, with the content visible.
+	LoseAnswer error
+
+	mu       sync.Mutex
+	content  []byte
+	exists   bool
+	puts     []Put
+	uploads  map[string]*upload
+	begun    int
+	failed   map[int]int // uses of PutPart that failed by FailParts
+	partPuts []PartPut
+	finals   []Final
+	lost     bool // an answer was
 }
 
 // Put is one use of a destination, in the order in which they ended.
@@ -51,12 +68,23 @@ func (d *Destination) Put(ctx context.Context, content storage.Content) (storage
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err == nil {
+		err = d.replaceable(content.OnlyNew)
+	}
 	d.puts = append(d.puts, Put{Size: content.Size, ContentType: content.ContentType, Bytes: int64(len(data)), Err: err})
 	if err != nil {
 		return storage.Stored{}, err
 	}
 	d.content, d.exists = data, true
 	return storage.Stored{Bytes: int64(len(data)), ETag: d.ETag}, nil
+}
+
+// replaceable reports what is there and may not be replaced. The lock is held.
+func (d *Destination) replaceable(onlyNew bool) error {
+	if onlyNew && d.exists {
+		return storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "commit", subject, "something is there")
+	}
+	return nil
 }
 
 // Bytes returns a copy of what is visible; false if there is nothing.
@@ -78,22 +106,34 @@ func (d *Destination) receive(ctx context.Context, content storage.Content) ([]b
 	if d.RequiresSize && content.Size == storage.UnknownSize {
 		return nil, storage.Errorf(storage.Invalid, "size_required", "write", subject, "the content must have a size")
 	}
+	return receive(ctx, content.Body, content.Size, func(n int) error {
+		if d.Fail != nil && int64(n) > d.FailAfter {
+			return d.Fail
+		}
+		return nil
+	})
+}
+
+// receive reads a body to its end and checks its length. It asks fault, unless nil, after each Read, with the bytes so far.
+func receive(ctx context.Context, body io.Reader, size int64, fault func(n int) error) ([]byte, error) {
 	var data []byte
 	buffer := make([]byte, 32<<10)
 	for {
 		if err := stopped(ctx, "write"); err != nil {
 			return data, err
 		}
-		n, err := content.Body.Read(buffer)
+		n, err := body.Read(buffer)
 		data = append(data, buffer[:n]...)
-		if d.Fail != nil && int64(len(data)) > d.FailAfter {
-			return data, d.Fail
+		if fault != nil {
+			if err := fault(len(data)); err != nil {
+				return data, err
+			}
 		}
 		if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
-			return data, checkLength(int64(len(data)), content.Size, true)
+			return data, checkLength(int64(len(data)), size, true)
 		}
 		if err == nil {
-			err = checkLength(int64(len(data)), content.Size, false)
+			err = checkLength(int64(len(data)), size, false)
 		}
 		if err != nil {
 			return data, classified(err, "read")

@@ -1,8 +1,10 @@
 package memory_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -22,6 +24,7 @@ func TestConformance(t *testing.T) {
 		{"Plain", storagetest.Features{Source: true, Destination: true}},
 		{"UnknownSize", storagetest.Features{Source: true, UnknownSize: true}},
 		{"NeedsSize", storagetest.Features{Destination: true, NeedsSize: true}},
+		{"Parts", storagetest.Features{Ranges: true, Parts: true, CompletesAgain: true, OnlyNew: true}},
 		{"CommitIsLastByte", storagetest.Features{Destination: true, CommitIsLastByte: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) { storagetest.Run(t, harness(c.features)) })
@@ -34,12 +37,21 @@ func harness(f storagetest.Features) storagetest.Harness {
 		return storagetest.Target{
 			Destination: func() storage.Destination { return d },
 			Read:        func(*testing.T) ([]byte, bool) { return d.Bytes() },
+			Leftovers:   func(*testing.T) []string { return d.Uploads() },
 		}
 	}
 	return storagetest.Harness{
 		Features: f,
 		NewSource: func(_ *testing.T, data []byte) storage.Source {
 			return &memory.Source{Data: data, Unknown: f.UnknownSize}
+		},
+		NewRanger: func(_ *testing.T, data []byte) (storage.Ranger, func([]byte)) {
+			version := 1
+			source := &memory.Source{Data: data, ETag: "1"}
+			return source, func(data []byte) {
+				version++
+				source.Data, source.ETag = data, strconv.Itoa(version)
+			}
 		},
 		Missing:     func(*testing.T) storage.Source { return memory.Missing() },
 		NewTarget:   target,
@@ -132,4 +144,68 @@ func expect(t *testing.T, err error, code string, is error) {
 			t.Errorf("error %v, want code %s", err, code)
 		}
 	}
+}
+
+// TestBodiesFailAFewTimes shows a source that breaks off and can be continued.
+func TestBodiesFailAFewTimes(t *testing.T) {
+	data := storagetest.Data(1000, 1)
+	source := memory.Source{Data: data, ETag: "e", Fail: errFault, FailAfter: 300, FailTimes: 2}
+	object, err := source.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := object.Mark()
+	var got []byte
+	for _, want := range []error{errFault, errFault, nil} {
+		part, err := io.ReadAll(object.Body)
+		got = append(got, part...)
+		expect(t, err, "", want)
+		if object, err = source.OpenRange(t.Context(), mark, int64(len(got)), storage.UnknownSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if string(got) != string(data) {
+		t.Errorf("%d bytes were read, not those of the source", len(got))
+	}
+	source.NoRanges = true
+	_, err = source.OpenRange(t.Context(), mark, 0, 1)
+	expect(t, err, storage.CodeNoRanges, nil)
+	source.NoRanges, source.FailRange = false, errFault
+	_, err = source.OpenRange(t.Context(), mark, 0, 1)
+	expect(t, err, "", errFault)
+}
+
+func TestPartFaults(t *testing.T) {
+	data := storagetest.Data(250, 1)
+	content := storage.PartContent{Size: 250, PartSize: 100}
+	d := &memory.Destination{FailParts: map[int]error{2: errFault}, FailPartTimes: 1, LoseAnswer: errFault}
+	upload, err := d.Begin(t.Context(), content)
+	expect(t, err, "", nil)
+	var stored []storage.PartStored
+	for _, c := range []struct {
+		number int
+		is     error
+	}{{1, nil}, {2, errFault}, {2, nil}, {3, nil}} {
+		offset, size := content.Span(c.number)
+		part, err := d.PutPart(t.Context(), upload, storage.Part{
+			Number: c.number, Offset: offset, Size: size, Body: bytes.NewReader(data[offset : offset+size]),
+		})
+		expect(t, err, "", c.is)
+		if err == nil {
+			stored = append(stored, part)
+		}
+	}
+	_, err = d.Complete(t.Context(), upload, content, stored, nil)
+	expect(t, err, "", errFault)
+	if got, ok := d.Bytes(); !ok || string(got) != string(data) {
+		t.Errorf("%d bytes are visible (%t) after the answer was lost", len(got), ok)
+	}
+	_, err = d.Complete(t.Context(), upload, content, stored, nil)
+	expect(t, err, "", nil)
+	if puts, finals := d.PartPuts(), d.Finals(); len(puts) != 4 || puts[1].Err == nil || puts[1].Bytes != 100 || len(finals) != 2 || finals[0].Err == nil {
+		t.Errorf("recorded %+v and %+v", puts, finals)
+	}
+	d.FailBegin = errFault
+	_, err = d.Begin(t.Context(), content)
+	expect(t, err, "", errFault)
 }

@@ -31,6 +31,24 @@ type Features struct {
 	// may call Content.Ready before it saw the end of Content.Body, but like all others only after it read
 	// every byte of it: what Ready decides upon, a digest for instance, covers all bytes.
 	CommitIsLastByte bool
+
+	// Ranges says that sources implement storage.Ranger.
+	Ranges bool
+
+	// Parts says that destinations implement storage.PartDestination, and storage.UploadReader if they choose to.
+	Parts bool
+
+	// PartSize is the size of the parts that the suite stores, in bytes; 0: 64 KiB.
+	PartSize int64
+
+	// NoEmptyParts says that content of no bytes cannot be stored in parts.
+	NoEmptyParts bool
+
+	// CompletesAgain says that what was completed can be completed again, as after an answer that was lost.
+	CompletesAgain bool
+
+	// OnlyNew says that destinations can be told to replace nothing.
+	OnlyNew bool
 }
 
 // Harness connects a driver to the suite.
@@ -41,7 +59,10 @@ type Harness struct {
 	NewSource func(t *testing.T, data []byte) storage.Source
 	// Missing returns a source of something that does not exist. nil if the driver knows no such thing.
 	Missing func(t *testing.T) storage.Source
-	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination.
+	// NewRanger returns a source of data, and what makes other data of it, under which the old mark must not be valid any more. Needed
+	// for Features.Ranges.
+	NewRanger func(t *testing.T, data []byte) (source storage.Ranger, change func(data []byte))
+	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination, Parts and OnlyNew.
 	NewTarget func(t *testing.T) Target
 	// NamedTarget returns a place of the given name, in fresh surroundings. The name has the form that [Names]
 	// draws. nil if the driver's places have no names of the caller's choice.
@@ -63,14 +84,23 @@ type Target struct {
 // Run checks a driver. Every check is a subtest with places of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	if !h.Source && !h.Destination {
-		t.Fatal("storagetest: the harness declares neither Source nor Destination, so nothing would be checked")
+	if !h.Source && !h.Destination && !h.Ranges && !h.Parts && !h.OnlyNew {
+		t.Fatal("storagetest: the harness declares nothing, so nothing would be checked")
 	}
 	if h.Source {
 		t.Run("Source", func(t *testing.T) { runSource(t, h) })
 	}
 	if h.Destination {
 		t.Run("Destination", func(t *testing.T) { runDestination(t, h) })
+	}
+	if h.Ranges {
+		t.Run("Ranger", func(t *testing.T) { runRanger(t, h) })
+	}
+	if h.Parts {
+		t.Run("Parts", func(t *testing.T) { runParts(t, h) })
+	}
+	if h.OnlyNew {
+		t.Run("OnlyNew", func(t *testing.T) { runOnlyNew(t, h) })
 	}
 }
 
