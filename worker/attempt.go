@@ -121,7 +121,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 		res.copied, err = w.copy(ctx, j)
 	})
 	res.attempt.End = time.Now().UTC()
-	res.attempt.Bytes = res.copied.read
+	res.attempt.Bytes, res.attempt.Resumes = res.copied.read, res.copied.resumes
 	switch {
 	case thrown != nil:
 		w.cfg.Logger.Error("an item made the worker panic", "batch", j.work.Batch, "index", j.work.Index, "panic", thrown.String())

@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"sync/atomic"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/resume"
 	"github.com/copyfleet/copyfleet/storage/spool"
 )
 
@@ -59,7 +61,7 @@ type transfer struct {
 	watched   *protocol.Work // whose progress is told; nil: nobody's
 }
 
-// copied is what a copy came to; after an error only read counts.
+// copied is what a copy came to; after an error only read, status and resumes count.
 type copied struct {
 	read     int64 // bytes taken from the source
 	stored   int64
@@ -67,6 +69,7 @@ type copied struct {
 	etag     string
 	verified bool
 	status   int // HTTP, of the peer that was asked last; 0: none was
+	resumes  int // how often the source broke off and went on
 }
 
 // sourceError marks an error of the source, so that one that surfaces from the destination's Put is told
@@ -78,17 +81,29 @@ func (e *sourceError) Unwrap() error { return e.err }
 
 // copy makes the copy. Its error says whose failure it was.
 func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
-	object, err := c.source(t).Open(ctx)
+	var resumes atomic.Int64
+	object, err := c.open(ctx, t, &resumes)
 	if err != nil {
 		return copied{}, blame(t, &sourceError{err})
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
 	came, err := c.move(ctx, t, object)
+	came.resumes = int(resumes.Load())
 	came.status = peerStatus(t, object.Status, came.status)
 	if err != nil {
-		return copied{read: came.read, status: came.status}, blame(t, err)
+		return copied{read: came.read, status: came.status, resumes: came.resumes}, blame(t, err)
 	}
 	return came, nil
+}
+
+// open opens the source. A body that breaks off goes on by itself, where the source can be read from the middle; each time is counted. A
+// file that breaks off will do so again.
+func (c *copier) open(ctx context.Context, t transfer, resumes *atomic.Int64) (*storage.Object, error) {
+	source := c.source(t)
+	if t.src.Type == protocol.SandboxFile {
+		return source.Open(ctx)
+	}
+	return resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
 }
 
 // move brings an open source to the destination.
