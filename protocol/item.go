@@ -80,6 +80,8 @@ type Work struct {
 	// an earlier epoch is not wanted any more.
 	Part  int `json:"part,omitempty"`
 	Epoch int `json:"epoch,omitempty"`
+	// Sweep says that the item has ended, and is not to be run: only what is left of its parts is to be removed.
+	Sweep bool `json:"sweep,omitempty"`
 }
 
 // WorkVersion is the version of [Work] that this build writes.

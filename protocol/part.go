@@ -41,13 +41,16 @@ type PartState struct {
 	Upload   string `json:"upload"`
 	ETag     string `json:"etag,omitempty"`
 	Checksum string `json:"checksum,omitempty"`
-	// Chain is the state of the SHA-256 of all bytes up to the end of this part, where it was copied in order behind the one before.
+	// Chain is the state of the SHA-256 of all bytes up to the end of this part, where it was copied in order behind the one before. A
+	// page keeps that of the last part of each stretch of stored ones.
 	Chain  []byte `json:"chain,omitempty"`
 	Worker string `json:"worker"`
 	// Twice says that the part may have had two writers: it was delivered more than once.
 	Twice bool `json:"twice,omitempty"`
 	// Failure says why the part could not be had; nil: it is stored. A part that was stored once stays so.
 	Failure *Failure `json:"failure,omitempty"`
+	// Epoch is that of the plan under which it failed: a later owner does not give up for it. 0: it is stored.
+	Epoch int `json:"epoch,omitempty"`
 }
 
 // PartReport is the news of a part on its way to the aggregator.

@@ -28,12 +28,12 @@ func messages() map[string]any {
 		Index: 3, ID: "file-3", State: protocol.ItemFailed, Bytes: 5, SHA256: "ab", ETag: "cd", Verified: true, Failure: failure,
 		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, RestartReason: protocol.RestartSourceChanged, Method: protocol.MethodParts, SkipReason: protocol.SkipSame, Status: 404, RetryAt: at, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
-	part := protocol.PartState{Number: 2, Size: 4, ETag: "cd", Checksum: "crc64nvme:AAAA", Chain: []byte{1, 2}, Worker: "w1", Twice: true, Upload: "u", Failure: failure}
+	part := protocol.PartState{Number: 2, Size: 4, ETag: "cd", Checksum: "crc64nvme:AAAA", Chain: []byte{1, 2}, Worker: "w1", Twice: true, Upload: "u", Failure: failure, Epoch: 4}
 	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 3, Part: 2}
 	return map[string]any{
 		"work": &protocol.Work{
 			Version: protocol.WorkVersion, Org: "ORG", Batch: "bat_1", Index: 3, Total: 9, Chunks: 2, ID: "file-3", Lane: protocol.Bulk, Pool: "default", Kind: protocol.KindWebhook, Generation: 4, Recheck: true, Fence: 12,
-			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt}, Part: 2, Epoch: 4,
+			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt}, Part: 2, Epoch: 4, Sweep: true,
 		},
 		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}},
 		"part-plan": &protocol.PartPlan{
