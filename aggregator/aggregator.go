@@ -22,13 +22,15 @@ type Aggregator struct {
 	manifests *broker.Bucket
 	ends      *hints // for the sweep
 	ledger    *ledger
+	parts     *partLedger
 	feeder    *feeder
 
 	// Owned by the loop.
 	unsaved []broker.Bundle   // folded, not yet all committed
 	reports []protocol.Report // of those bundles, to fold again after a lost race
-	taken   map[uint64]bool   // their sequences
-	lasted  time.Duration     // how long the last flush took
+	pieces  []protocol.PartReport
+	taken   map[uint64]bool // their sequences
+	lasted  time.Duration   // how long the last flush took
 }
 
 // New prepares an aggregator.
@@ -46,9 +48,13 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
+	parts, err := conn.Bucket(ctx, broker.PartBucket)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
 	a := &Aggregator{
 		cfg: cfg, conn: conn, bucket: bucket, claims: claims, manifests: manifests, ends: newHints(), ledger: newLedger(bucket),
-		taken: map[uint64]bool{},
+		parts: newPartLedger(parts, conn, cfg.Logger), taken: map[uint64]bool{},
 	}
 	if a.feeder, err = newFeeder(ctx, a); err != nil {
 		return nil, err
@@ -98,7 +104,7 @@ func (a *Aggregator) foldAll(ctx context.Context, ahead <-chan decoded) {
 			flush = timer.C
 		}
 		bundles := ahead
-		if len(a.reports) >= maxUnsaved {
+		if a.full() {
 			bundles = nil // they wait in the stream, not in memory, until KV takes commits again
 		}
 		select {
@@ -118,12 +124,15 @@ func (a *Aggregator) foldAll(ctx context.Context, ahead <-chan decoded) {
 				timer.Reset(a.interval())
 			}
 			a.take(ctx, bundle)
-			if len(a.reports) >= maxUnsaved && !a.flush(ctx) {
+			if a.full() && !a.flush(ctx) {
 				timer.Reset(commitRetry)
 			}
 		}
 	}
 }
+
+// full reports whether no more may gather before a commit.
+func (a *Aggregator) full() bool { return len(a.reports)+len(a.pieces) >= maxUnsaved }
 
 // changed is told of every batch that changed in KV.
 func (a *Aggregator) changed(key string, final bool) {
@@ -168,6 +177,8 @@ func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 	a.unsaved = append(a.unsaved, bundle.Bundle)
 	a.reports = append(a.reports, b.Reports...)
 	a.cfg.Metrics.Folded(ctx, len(b.Reports))
+	a.pieces = append(a.pieces, b.Parts...)
+	a.parts.take(ctx, b.Parts)
 	touched := map[batchKey]*book{}
 	for i := range b.Reports {
 		book, err := a.ledger.fold(ctx, &b.Reports[i])
@@ -196,6 +207,14 @@ func (a *Aggregator) interval() time.Duration {
 // flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
 func (a *Aggregator) flush(ctx context.Context) bool {
 	defer func(begun time.Time) { a.lasted = time.Since(begun) }(time.Now())
+	if !a.saveReceipts(ctx) || !a.parts.save(ctx, a.pieces) {
+		return false
+	}
+	a.acknowledge()
+	return true
+}
+
+func (a *Aggregator) saveReceipts(ctx context.Context) bool {
 	for range maxRaces {
 		changed := map[batchKey]*book{}
 		for i := range a.reports {
@@ -209,7 +228,6 @@ func (a *Aggregator) flush(ctx context.Context) bool {
 			}
 		}
 		if len(changed) == 0 {
-			a.acknowledge()
 			return true
 		}
 		a.commit(ctx, changed)
@@ -271,7 +289,8 @@ func (a *Aggregator) acknowledge() {
 	failpoint.Hit(failpoint.BundlesDone)
 	clear(a.unsaved)
 	clear(a.reports)
+	clear(a.pieces)
 	clear(a.taken)
-	a.unsaved, a.reports = a.unsaved[:0], a.reports[:0]
+	a.unsaved, a.reports, a.pieces = a.unsaved[:0], a.reports[:0], a.pieces[:0]
 	a.ledger.shrink()
 }

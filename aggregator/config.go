@@ -26,6 +26,9 @@ type Config struct {
 	RecoverAfter time.Duration
 	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
 	SweepEvery time.Duration
+	// PartsAfter is how long what is known of an item's parts must not have changed before it is looked whether the item has ended, and
+	// somebody must remove what it left. 0: 10 min.
+	PartsAfter time.Duration
 	// Retention is how long a batch that has ended is kept with its receipts and its manifest. 0: 7 days.
 	Retention time.Duration
 	// RetainEvery is how often batches are looked for whose time is over. 0: 10 min, or half of Retention if that is less.
@@ -46,6 +49,7 @@ func (c *Config) defaults() {
 	set(&c.AbandonAfter, 10*time.Minute)
 	set(&c.SweepEvery, 30*time.Second)
 	set(&c.RecoverAfter, 5*time.Minute)
+	set(&c.PartsAfter, 10*time.Minute)
 	set(&c.Retention, 7*24*time.Hour)
 	set(&c.RetainEvery, min(10*time.Minute, c.Retention/2))
 	if c.ID == "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -95,7 +96,12 @@ func (f *feeder) letGo(ctx context.Context, r *row, revision uint64, patience ti
 		if err != nil || len(open) > 0 && (patience == 0 || time.Since(r.recalledAt) < patience) {
 			return false, err
 		}
-		r.spared = open
+		owned, err := f.held.owned(ctx, r.key, r.recalledAt)
+		if err != nil {
+			return false, err
+		}
+		// Who goes on with a part of an item that its owner let go of does not bring the item to its end.
+		r.spared = slices.DeleteFunc(open, func(index int) bool { return !slices.Contains(owned, index) })
 	}
 	floor, last, err := f.conn.ReportFloor(ctx)
 	if err != nil {

@@ -4,6 +4,9 @@
 // fold.go, groups.go and pace.go are the pure part: a page of receipts and a report give a page, pages give the counts of a batch.
 // ledger.go keeps the batches that are being folded, decode.go reads bundles, store.go commits, aggregator.go is the loop around them.
 //
+// part.go folds what became of parts into pages of them, also purely; partledger.go keeps the pages, partsweep.go finds what is left of items
+// that were moved in parts.
+//
 // feed.go is the loop of the feeder, row.go what it knows of a batch, look.go what it does when it looks at one, peers.go who of
 // several aggregators does it. window.go says how much a shard may be fed, turn.go whose turn it is, feeding.go feeds, redo.go feeds
 // again what has no outcome, control.go stops and pauses, holders.go knows what workers hold, reconcile.go notices what was
@@ -17,6 +20,9 @@
 //   - An item has exactly one recorded outcome. The first final report wins; a repeated or later one changes nothing.
 //   - The receipts of a page and the summary of its batch are committed together, under their expected
 //     revisions, before the bundle they came in is acknowledged. Counts and error groups are derived from receipts.
+//   - What is known of an item's parts is committed before the bundle it came in is acknowledged, whatever the order of bundles and however
+//     often they come. It is kept only while the item has a plan, which names the same upload: a report that comes later leaves nothing.
+//     No part is an outcome.
 //   - Any number of aggregators may run: a commit that loses a race is folded again from what the winner stored.
 //   - A batch whose last item ended is committed at once; a running one at least every [Config.Interval], or every
 //     ten of them while commits take long.
@@ -26,7 +32,8 @@
 //     carry [protocol.Work.Recheck], so that workers look for their receipts and for claims on them.
 //   - A shard has about half a second of work waiting, so that a stop has little to recall and tenants take turns.
 //   - A stopped batch ends in one write, once no living worker holds an item of it and every report that was stored by
-//     then is folded. What workers claim later finds the control, which was stored before.
+//     then is folded. What workers claim later finds the control, which was stored before. Who holds a part of an item holds the item. What
+//     the batch's items in parts left, whoever held them, workers are asked to remove.
 //   - A batch that was paused loses nothing: at its resume all that was fed and has no outcome is fed again. What living workers go on
 //     with, when the claims of dead ones have grown old twice over, stays with them.
 //   - The items of a batch that are lost in the queue are noticed after [Config.RecoverAfter] and fed again.
@@ -49,6 +56,9 @@
 //	atomic_staged     writes that no commit followed  NATS drops them; as above, or the chunk is fed by another
 //	committed         pages and summary in KV         delivered again; every report finds its receipt, nothing changes
 //	waiters_told      as above                        as above; a waiter that heard nothing looks again by itself
+//	parts_committed   pages of parts in KV            as above; the owner looks again by itself. A page whose plan was removed meanwhile
+//	                                                  is swept
+//	parts_told        as above                        as above
 //	bundles_done      acknowledgement in memory, or   as above if it was not sent, or the server dies within 100 ms
 //	                  not sent
 //	trimmed           receipts only                   nothing: only what was acknowledged and folded is trimmed
@@ -61,6 +71,8 @@
 //	control_ordered   the control of an option        another sees it as if a caller had written it
 //	redo_begun        a feed record with a pass       another goes on with the pass; what it feeds twice is rechecked
 //	notice_asked      a message for a worker          another finds its guard; five minutes without a report, and it asks again
+//	sweep_asked       a message for a worker          its guard keeps another from asking while it waits; one that was lost is
+//	                                                  sent again when the guard was trimmed
 //	batch_emptied     acceptance and summary          the summary says that the batch has ended: the next pass removes it
 //	batch_removed     no trace of the batch           the same
 package aggregator

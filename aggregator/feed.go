@@ -21,7 +21,7 @@ type feeder struct {
 	conn *broker.Conn
 	log  *slog.Logger
 
-	feeds, controls, batches, claims *broker.Bucket
+	feeds, controls, batches, claims, parts *broker.Bucket
 
 	hints  *hints
 	rows   map[string]*row // by protocol.ControlKey
@@ -59,7 +59,7 @@ const (
 
 func newFeeder(ctx context.Context, a *Aggregator) (*feeder, error) {
 	f := &feeder{
-		id: protocol.Token(a.cfg.ID), cfg: a.cfg, conn: a.conn, log: a.cfg.Logger, batches: a.bucket, claims: a.claims,
+		id: protocol.Token(a.cfg.ID), cfg: a.cfg, conn: a.conn, log: a.cfg.Logger, batches: a.bucket, claims: a.claims, parts: a.parts.bucket,
 		hints: newHints(), rows: map[string]*row{}, want: map[string]wish{}, lines: map[broker.Shard]*line{}, gauges: map[broker.Shard]*gauge{},
 		peers: peers{self: protocol.Token(a.cfg.ID)}, held: newHolders(a.claims, a.conn.AckWait()), bare: map[string]bool{},
 	}

@@ -15,8 +15,9 @@ type holders struct {
 	bucket *broker.Bucket
 	stale  time.Duration // since a worker wrote its claim: living ones rewrite theirs three times as often
 	read   time.Time
-	tried  time.Time // when keep looked last
-	items  map[batchKey][]int
+	tried  time.Time          // when keep looked last
+	items  map[batchKey][]int // of living workers, those of which they hold a part among them
+	whole  map[batchKey][]int // of those, the items that a living worker holds itself
 	dead   map[batchKey][]int // of workers whose claims are stale
 	last   map[string]sighting
 }
@@ -48,6 +49,12 @@ func (h *holders) ofDead(ctx context.Context, key batchKey, since time.Time) ([]
 	return h.dead[key], err
 }
 
+// owned returns those of the items of [holders.of] of which not only a part is claimed.
+func (h *holders) owned(ctx context.Context, key batchKey, since time.Time) ([]int, error) {
+	_, err := h.of(ctx, key, since)
+	return h.whole[key], err
+}
+
 // keep looks at the claims now and then, so that it is known which of them do not change when somebody asks.
 func (h *holders) keep(ctx context.Context) error {
 	if time.Since(h.tried) < h.stale {
@@ -66,7 +73,7 @@ func (h *holders) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the claims of workers: %w", err)
 	}
-	items, dead, last := map[batchKey][]int{}, map[batchKey][]int{}, make(map[string]sighting, len(entries))
+	items, whole, dead, last := map[batchKey][]int{}, map[batchKey][]int{}, map[batchKey][]int{}, make(map[string]sighting, len(entries))
 	for _, e := range entries {
 		var claim protocol.Claim
 		if err := json.Unmarshal(e.Value, &claim); err != nil {
@@ -80,17 +87,22 @@ func (h *holders) load(ctx context.Context) error {
 			}
 		}
 		last[e.Key] = s
-		of := items
-		if now.Sub(s.at) > h.stale {
-			of = dead
-		}
+		alive := now.Sub(s.at) <= h.stale
 		for _, held := range claim.Held {
-			if held.Ref.Index >= 0 { // the notice of a batch's end is no item of it
-				key := batchKey{held.Ref.Org, held.Ref.Batch}
-				of[key] = append(of[key], held.Ref.Index)
+			if held.Ref.Index < 0 {
+				continue // the notice of a batch's end is no item of it
+			}
+			key := batchKey{held.Ref.Org, held.Ref.Batch}
+			if !alive {
+				dead[key] = append(dead[key], held.Ref.Index)
+				continue
+			}
+			items[key] = append(items[key], held.Ref.Index)
+			if held.Ref.Part == 0 {
+				whole[key] = append(whole[key], held.Ref.Index)
 			}
 		}
 	}
-	h.items, h.dead, h.last, h.read = items, dead, last, now
+	h.items, h.whole, h.dead, h.last, h.read = items, whole, dead, last, now
 	return nil
 }

@@ -58,6 +58,9 @@ func newLedger(bucket *broker.Bucket) *ledger {
 
 // fold takes one report in. It returns the book, whose summary follows with [book.count]; nil: the batch is no more.
 func (l *ledger) fold(ctx context.Context, report *protocol.Report) (*book, error) {
+	if report.Ref.Part != 0 {
+		return nil, nil //nolint:nilnil // what becomes of a part is no outcome of its item
+	}
 	key := batchKey{report.Ref.Org, report.Ref.Batch}
 	b, err := l.book(ctx, key, report)
 	if err != nil || b == nil {

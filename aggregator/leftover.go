@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// clean feeds the items of a stopped batch that dead workers held when they died: the next worker finds that they are not wanted, and
-// removes the hidden files that lie beside their destinations. Nothing waits for that. It is done once by each feeder that stops
+// clean feeds the items of a stopped batch that dead workers held when they died, and those that were moved in parts and nobody held, being
+// paused or waiting for a retry: the next worker finds that they are not wanted, and removes the hidden files that lie beside their
+// destinations, and unfinished uploads. Nothing waits for that. It is done once by each feeder that stops
 // the batch; once too often harms nobody.
 func (f *feeder) clean(ctx context.Context, r *row) error {
 	if r.cleaned || r.record.empty {
@@ -25,6 +28,13 @@ func (f *feeder) clean(ctx context.Context, r *row) error {
 		return err
 	}
 	r.unsure = indexes
+	planned, err := f.planned(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	indexes = slices.Concat(indexes, planned)
+	slices.Sort(indexes)
+	indexes = slices.Compact(indexes)
 	if len(indexes) == 0 {
 		r.cleaned = true
 		return nil
@@ -52,6 +62,24 @@ func (f *feeder) clean(ctx context.Context, r *row) error {
 		f.log.Debug("workers were not woken and will look by themselves", "batch", r.key.batch, "error", err)
 	}
 	return nil
+}
+
+// planned returns the indexes of the items of a batch that are moved in parts.
+func (f *feeder) planned(ctx context.Context, key batchKey) ([]int, error) {
+	names, err := f.parts.Keys(ctx, protocol.PartPlanFilter(key.org, key.batch))
+	if err != nil {
+		return nil, fmt.Errorf("look for parts of batch %s: %w", key.batch, err)
+	}
+	indexes := make([]int, 0, len(names))
+	for _, name := range names {
+		name = strings.TrimSuffix(name, protocol.PartPlanEnd)
+		index, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:])
+		if err != nil {
+			return nil, fmt.Errorf("look for parts of batch %s: the key %s: %w", key.batch, name, err)
+		}
+		indexes = append(indexes, index)
+	}
+	return indexes, nil
 }
 
 // open returns those of the items that have no outcome, each once, in order.

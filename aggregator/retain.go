@@ -96,6 +96,9 @@ func (a *Aggregator) remove(ctx context.Context, g glimpsed) error {
 	if err := a.manifests.DropAll(ctx, protocol.BatchFilter(g.Org, g.Batch)); err != nil {
 		return err //nolint:wrapcheck // says what it was
 	}
+	if err := a.parts.bucket.DropAll(ctx, protocol.BatchFilter(g.Org, g.Batch)); err != nil {
+		return err //nolint:wrapcheck // says what it was
+	}
 	if !protocol.Inline(g.Total) {
 		if err := a.bucket.DropAll(ctx, name+".page.>"); err != nil {
 			return err //nolint:wrapcheck // says what it was

@@ -14,7 +14,7 @@ import (
 func (b *bundle) keys(a protocol.Acceptance) []string {
 	b.Helper()
 	var all []string
-	for _, bucket := range []string{broker.BatchBucket, broker.ManifestBucket, broker.ControlBucket, broker.FeedBucket} {
+	for _, bucket := range []string{broker.BatchBucket, broker.ManifestBucket, broker.ControlBucket, broker.FeedBucket, broker.PartBucket} {
 		subjects, err := b.bucket(bucket).Keys(b.Context(), ">")
 		if err != nil {
 			b.Fatal(err)
@@ -43,6 +43,8 @@ func TestRetentionLeavesNothingOfWhatEnded(t *testing.T) {
 		}
 	}
 	put(b, broker.BatchBucket, protocol.RerunKey("ORG", large.Batch), "rerun")
+	b.plan(large.Batch, 3, 9, "u")
+	put(b, broker.PartBucket, protocol.PartPageKey("ORG", large.Batch, 3, 0), protocol.PartPage{Upload: "u"})
 	b.want(stopped, stop)
 	put(b, broker.BatchBucket, protocol.AcceptKey("ORG", abandoned.Batch), abandoned)
 	put(b, broker.ManifestBucket, protocol.ManifestKey("ORG", abandoned.Batch, 1, 0), "page")

@@ -24,8 +24,8 @@ type open struct {
 	moved    time.Time // when that changed
 }
 
-// sweep finds what crashes left: acceptances that nobody completes, accepted batches that nobody looks after, and the claims of dead
-// workers whose items have all ended.
+// sweep finds what crashes left: acceptances that nobody completes, accepted batches that nobody looks after, the claims of dead
+// workers whose items have all ended, and what is left of items in parts.
 func (a *Aggregator) sweep(ctx context.Context) {
 	pending := map[string]*open{} // by key of the accept record
 	for ctx.Err() == nil {
@@ -62,6 +62,9 @@ func (a *Aggregator) sweepRecords(ctx context.Context, records <-chan broker.Wat
 			a.settleAll(ctx, pending)
 			if err := a.sweepClaims(ctx); err != nil {
 				a.warn(ctx, "sweep claims", err)
+			}
+			if err := a.sweepParts(ctx); err != nil {
+				a.warn(ctx, "sweep parts", err)
 			}
 		}
 	}

@@ -93,4 +93,28 @@ func Token(id string) string {
 	return b.String()
 }
 
+// FromToken is the inverse of [Token]. ok is false if no id has the token.
+func FromToken(token string) (id string, ok bool) {
+	if token == "=" {
+		return "", true
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		if token[i] != '=' {
+			b.WriteByte(token[i])
+			continue
+		}
+		if i+2 >= len(token) {
+			return "", false
+		}
+		raw, err := hex.DecodeString(token[i+1 : i+3])
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(raw[0])
+		i += 2
+	}
+	return b.String(), Token(b.String()) == token
+}
+
 func tokenByte(c byte) bool { return alphanumeric(c) || c == '-' || c == '_' }

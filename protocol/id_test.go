@@ -57,7 +57,15 @@ func TestTokensAreInjective(t *testing.T) {
 		if ta == "" || strings.ContainsAny(ta, ".*> \t\r\n/:@") {
 			t.Fatalf("%q has the token %q", a, ta)
 		}
+		if back, ok := protocol.FromToken(ta); !ok || back != a {
+			t.Fatalf("%q has the token %q, from which comes %q, %v", a, ta, back, ok)
+		}
 	})
+	for _, none := range []string{"", "=2", "a=", "=zz", "=61", "a.b", "=2E"} {
+		if id, ok := protocol.FromToken(none); ok {
+			t.Errorf("%q is taken for the token of %q", none, id)
+		}
+	}
 	if got := protocol.Token("s.*"); got != "s=2e=2a" {
 		t.Errorf(`Token("s.*") = %q`, got)
 	}

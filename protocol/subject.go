@@ -104,7 +104,15 @@ func ProgressSubject(org OrgID, batch BatchID) string { return ProgressWords + b
 
 // PartPlanKey is the key of an item's [PartPlan], in the bucket of parts.
 func PartPlanKey(org OrgID, batch BatchID, index int) string {
-	return batchKey(org, batch) + "." + strconv.Itoa(index) + ".plan"
+	return batchKey(org, batch) + "." + strconv.Itoa(index) + PartPlanEnd
+}
+
+// PartPlanEnd ends the key of a [PartPlan].
+const PartPlanEnd = ".plan"
+
+// PartPlanFilter matches the plans of a batch, in the bucket of parts.
+func PartPlanFilter(org OrgID, batch BatchID) string {
+	return batchKey(org, batch) + ".*" + PartPlanEnd
 }
 
 // PartPageKey is the key of an item's [PartPage], in the bucket of parts. Pages are numbered from 0.

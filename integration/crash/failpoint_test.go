@@ -33,6 +33,9 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.BatchEmptied: "TestKilledWhileRemoving", failpoint.BatchRemoved: "TestKilledWhileRemoving",
 
 	failpoint.NoticeSent: "TestKilledAfterTheNotice",
+
+	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
+	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

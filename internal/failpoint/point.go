@@ -38,6 +38,8 @@ const (
 	BundleFolded    Point = "bundle_folded"    // it is folded in memory
 	Committed       Point = "committed"        // receipts and summaries are in KV
 	WaitersTold     Point = "waiters_told"     // waiting calls were told
+	PartsCommitted  Point = "parts_committed"  // what is known of parts is in KV
+	PartsTold       Point = "parts_told"       // who waits for them was told
 	BundlesDone     Point = "bundles_done"     // the bundles were acknowledged, perhaps not yet sent
 	Trimmed         Point = "trimmed"          // the queue was trimmed
 )
@@ -51,6 +53,7 @@ const (
 	ControlOrdered Point = "control_ordered" // an option stopped or paused its batch
 	RedoBegun      Point = "redo_begun"      // a pass over what was fed before is written down
 	NoticeAsked    Point = "notice_asked"    // a worker was asked to tell of a batch's end
+	SweepAsked     Point = "sweep_asked"     // a worker was asked to remove what is left of an item's parts
 	BatchEmptied   Point = "batch_emptied"   // of a batch whose time is over only its acceptance and summary are left
 	BatchRemoved   Point = "batch_removed"   // nothing is left
 )
@@ -60,6 +63,6 @@ var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	NoticeSent, RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
-	BundleDelivered, BundleFolded, Committed, WaitersTold, BundlesDone, Trimmed,
-	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, BatchEmptied, BatchRemoved,
+	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
+	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, SweepAsked, BatchEmptied, BatchRemoved,
 }
