@@ -157,6 +157,8 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 	}
 	return w.copier.copy(ctx, transfer{
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(),
+		conflict: j.asked.Conflict, digest: j.asked.Digest,
+		again: len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale: j.held.stale,
 		fence: func() error { return w.fence(ctx, j) },

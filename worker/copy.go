@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"path"
 	"sync/atomic"
@@ -58,18 +57,24 @@ type transfer struct {
 	stale     []string
 	fence     func() error // asked right before the destination becomes visible
 	expect    protocol.Expect
-	watched   *protocol.Work // whose progress is told; nil: nobody's
+	conflict  protocol.ConflictPolicy // what to do about something that is there; "": replace it
+	digest    protocol.Digest         // what is computed; "": SHA-256
+	again     bool                    // an earlier attempt, or a worker that died, may have made the destination visible
+	watched   *protocol.Work          // whose progress is told; nil: nobody's
 }
 
-// copied is what a copy came to; after an error only read, status and resumes count.
+// copied is what a copy came to; after an error only read, status, resumes and restart count.
 type copied struct {
 	read     int64 // bytes taken from the source
 	stored   int64
 	sha256   string
 	etag     string
 	verified bool
-	status   int // HTTP, of the peer that was asked last; 0: none was
-	resumes  int // how often the source broke off and went on
+	status   int    // HTTP, of the peer that was asked last; 0: none was
+	resumes  int    // how often the source broke off and went on
+	method   string // how it was made: one of the Method constants
+	skip     string // why it was not made, and need not be: one of the Skip constants
+	restart  string // why nothing of an earlier attempt could be used: one of the Restart constants
 }
 
 // sourceError marks an error of the source, so that one that surfaces from the destination's Put is told
@@ -79,31 +84,71 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// copy makes the copy. Its error says whose failure it was.
+// copy makes the copy, unless the item's policy, and what is at the destination, say that there is to be none. Its error says whose
+// failure it was.
 func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
+	came, settled, err := c.settle(ctx, t)
+	if settled || err != nil {
+		return came, err
+	}
+	came, took, err := c.direct(ctx, t)
+	if !took {
+		came, err = c.stream(ctx, t)
+	}
+	return late(t, came, err)
+}
+
+// stream makes the copy in one go.
+func (c *copier) stream(ctx context.Context, t transfer) (copied, error) {
 	var resumes atomic.Int64
-	object, err := c.open(ctx, t, &resumes)
+	source := c.source(t)
+	object, err := c.open(ctx, t, source, &resumes)
 	if err != nil {
-		return copied{}, blame(t, &sourceError{err})
+		return copied{restart: t.restartOf(source, nil)}, blame(t, &sourceError{err})
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
 	came, err := c.move(ctx, t, object)
 	came.resumes = int(resumes.Load())
-	came.status = peerStatus(t, object.Status, came.status)
+	came.status, came.restart = peerStatus(t, object.Status, came.status), t.restartOf(source, object)
 	if err != nil {
-		return copied{read: came.read, status: came.status, resumes: came.resumes}, blame(t, err)
+		return copied{read: came.read, status: came.status, resumes: came.resumes, restart: came.restart}, blame(t, err)
 	}
+	came.method = protocol.MethodStream
 	return came, nil
 }
 
 // open opens the source. A body that breaks off goes on by itself, where the source can be read from the middle; each time is counted. A
 // file that breaks off will do so again.
-func (c *copier) open(ctx context.Context, t transfer, resumes *atomic.Int64) (*storage.Object, error) {
-	source := c.source(t)
+func (c *copier) open(ctx context.Context, t transfer, source storage.Source, resumes *atomic.Int64) (*storage.Object, error) {
 	if t.src.Type == protocol.SandboxFile {
 		return source.Open(ctx)
 	}
 	return resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
+}
+
+// restartOf says why an attempt that is not the first one begins at the first byte; "": it is the first, or nothing was to be continued.
+// object is nil if the source could not be opened.
+func (t *transfer) restartOf(source storage.Source, object *storage.Object) string {
+	_, ranger := source.(storage.Ranger)
+	switch {
+	case !t.again:
+		return ""
+	case t.dest.Type == protocol.HTTPPut || t.dest.Type == protocol.HTTPPostForm:
+		return protocol.RestartNotPossible
+	case !ranger || object != nil && (!object.Mark().Strong() || t.src.Type == protocol.HTTPGet && !object.Ranges):
+		return protocol.RestartNoRanges
+	}
+	return ""
+}
+
+// ready is asked right before a destination becomes visible, when it has all of its content.
+func (t *transfer) ready() error {
+	failpoint.HitItem(failpoint.BytesComplete, t.id)
+	if err := t.fence(); err != nil {
+		return err
+	}
+	failpoint.HitItem(failpoint.LeaseChecked, t.id)
+	return nil
 }
 
 // move brings an open source to the destination.
@@ -115,17 +160,12 @@ func (c *copier) move(ctx context.Context, t transfer, object *storage.Object) (
 	defer c.progress.end(meter)
 	meter.progress = c.progress
 	destination := c.destination(t)
-	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType}
+	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew()}
 	content.Ready = func() error {
 		if err := meter.complete(t); err != nil {
 			return err
 		}
-		failpoint.HitItem(failpoint.BytesComplete, t.id)
-		if err := t.fence(); err != nil {
-			return err
-		}
-		failpoint.HitItem(failpoint.LeaseChecked, t.id)
-		return nil
+		return t.ready()
 	}
 	if object.Size == storage.UnknownSize && destination.NeedsSize() {
 		spooled, err := spool.Content(ctx, meter, c.spoolDir, c.spoolLimit)
@@ -146,7 +186,7 @@ func (c *copier) move(ctx context.Context, t transfer, object *storage.Object) (
 	return copied{
 		read:     meter.read.Load(),
 		stored:   stored.Bytes,
-		sha256:   hex.EncodeToString(meter.hash.Sum(nil)),
+		sha256:   meter.sha256(),
 		etag:     stored.ETag,
 		verified: object.Size != storage.UnknownSize || t.expect.Given(),
 		status:   stored.Status,

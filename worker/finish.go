@@ -96,11 +96,14 @@ func (j *job) maxAttempts() int { return orDefault(j.work.MaxAttempts, protocol.
 func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	r := protocol.Receipt{
 		Index: j.work.Index, ID: j.asked.ID, TraceID: traceID(j.work.Trace),
-		Attempts: append(slices.Clip(j.work.Attempts), res.attempt), Status: res.status(),
+		Attempts: append(slices.Clip(j.work.Attempts), res.attempt), Status: res.status(), RestartReason: res.copied.restart,
 	}
 	switch v {
 	case done:
 		r.State, r.Bytes, r.SHA256, r.ETag, r.Verified = protocol.ItemSucceeded, res.copied.stored, res.copied.sha256, res.copied.etag, res.copied.verified
+		if r.Method, r.SkipReason = res.copied.method, res.copied.skip; r.SkipReason != "" {
+			r.State = protocol.ItemSkipped
+		}
 	case retry:
 		r.State, r.Failure, r.RetryAt = protocol.ItemRetrying, res.failure, time.Now().Add(j.backoff(&res)).UTC()
 	case giveUp:

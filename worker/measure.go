@@ -30,6 +30,7 @@ func (w *Worker) begun(j *job) (context.Context, observe.Span) {
 // Outcomes of attempts, as they are counted.
 const (
 	outcomeSucceeded = "succeeded"
+	outcomeSkipped   = "skipped" // nothing was to be copied
 	outcomeFailed    = "failed"
 	outcomeAbandoned = "abandoned" // not charged: handed back, or another worker has the item
 )
@@ -44,6 +45,8 @@ func (w *Worker) measured(ctx context.Context, span observe.Span, j *job, res *r
 	case res.failure != nil:
 		outcome, class = outcomeFailed, string(res.failure.Class)
 		span.Failed(class, res.failure.Code, res.failure.Message)
+	case res.copied.skip != "":
+		outcome = outcomeSkipped
 	default:
 		span.Moved(res.copied.stored)
 	}

@@ -145,7 +145,7 @@ func notLookedAt(why error) protocol.PlannedItem {
 // plan looks at both ends of an item.
 func (p *planner) plan(ctx context.Context, org protocol.OrgID, item *protocol.ManifestItem) protocol.PlannedItem {
 	look := &itemLook{
-		transfer: transfer{org: org, id: item.ID, src: item.Src, dest: item.Dest, expect: item.Expect, temp: "plan"},
+		transfer: transfer{org: org, id: item.ID, src: item.Src, dest: item.Dest, expect: item.Expect, conflict: item.Conflict, temp: "plan"},
 		planned:  protocol.PlannedItem{Problems: []protocol.PlanProblem{}}, size: storage.UnknownSize, now: time.Now(),
 	}
 	if item.Expect.Size != nil {
@@ -177,6 +177,7 @@ type itemLook struct {
 	transfer transfer
 	planned  protocol.PlannedItem
 	size     int64 // of the content, in bytes, or storage.UnknownSize
+	same     comparison
 	now      time.Time
 }
 
@@ -239,6 +240,7 @@ func (l *itemLook) dest(ctx context.Context, c *copier) {
 	}
 	if look.Exists {
 		dest.Size = &look.Size
+		l.conflict(ctx, c)
 	}
 	if look.Free == storage.UnknownSize {
 		return
@@ -248,6 +250,19 @@ func (l *itemLook) dest(ctx context.Context, c *copier) {
 		l.problem(protocol.PlanError, sideDest, protocol.Failure{
 			Class: protocol.NoSpace, Code: "no_space", Message: "The content is larger than the space that is free", Host: hostOf(l.transfer.dest),
 		})
+	}
+}
+
+// conflict finds out what the policy of the item says of something that is there. Nothing is read for it.
+func (l *itemLook) conflict(ctx context.Context, c *copier) {
+	switch l.transfer.conflict {
+	case protocol.FailIfThere:
+		l.failed(sideDest, blame(l.transfer, existsError(l.transfer)))
+	case protocol.IfDifferent:
+		if l.planned.Src.Size != nil { // else the source could not be looked at, or does not tell
+			l.same = c.compare(ctx, l.transfer, *l.planned.Dest.Size, false)
+		}
+	case protocol.SkipIfThere, protocol.Overwrite:
 	}
 }
 
@@ -288,7 +303,7 @@ func (l *itemLook) problem(severity protocol.PlanSeverity, side string, f protoc
 func (l *itemLook) end() protocol.PlannedItem {
 	l.planned.Action = protocol.PlanCopy
 	if exists := l.planned.Dest.Exists; exists != nil && *exists {
-		l.planned.Action = protocol.PlanOverwrite
+		l.planned.Action = l.replaced()
 	}
 	for _, p := range l.planned.Problems {
 		if p.Severity == protocol.PlanError {
@@ -296,4 +311,15 @@ func (l *itemLook) end() protocol.PlannedItem {
 		}
 	}
 	return l.planned
+}
+
+// replaced is what would become of an item whose destination exists.
+func (l *itemLook) replaced() protocol.PlanAction {
+	switch policy := l.transfer.conflict; {
+	case policy == protocol.SkipIfThere, policy == protocol.IfDifferent && l.same.same:
+		return protocol.PlanSkip
+	case policy == protocol.IfDifferent && !l.same.known:
+		return protocol.PlanIfDifferent
+	}
+	return protocol.PlanOverwrite
 }

@@ -19,7 +19,7 @@ type meter struct {
 	item string            // its caller's id
 	from protocol.Location // the source
 	body io.Reader
-	hash hash.Hash
+	hash hash.Hash // nil: nobody wants one
 	md5  hash.Hash // nil: nobody gave one to compare with
 	size int64     // as the source tells it
 	most int64     // bytes that the caller expects; negative: any number
@@ -34,7 +34,10 @@ type meter struct {
 
 // newMeter returns the meter of a copy.
 func newMeter(t transfer, object *storage.Object) *meter {
-	m := &meter{item: t.id, from: t.src, body: object.Body, hash: sha256.New(), size: object.Size, most: -1, start: time.Now(), work: t.watched}
+	m := &meter{item: t.id, from: t.src, body: object.Body, size: object.Size, most: -1, start: time.Now(), work: t.watched}
+	if t.digest != protocol.DigestNone || t.expect.SHA256 != "" {
+		m.hash = sha256.New()
+	}
 	if t.expect.Size != nil {
 		m.most = *t.expect.Size
 	}
@@ -51,7 +54,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	if n > 0 {
 		failpoint.HitItem(failpoint.BytesMoving, m.item)
 	}
-	_, _ = m.hash.Write(p[:n]) // a hash never fails
+	if m.hash != nil {
+		_, _ = m.hash.Write(p[:n]) // a hash never fails
+	}
 	if m.md5 != nil {
 		_, _ = m.md5.Write(p[:n])
 	}
@@ -95,6 +100,14 @@ func (m *meter) complete(t transfer) error {
 	return nil
 }
 
+// sha256 is the digest of what was read, in lowercase hex; "" if nobody wants one.
+func (m *meter) sha256() string {
+	if m.hash == nil {
+		return ""
+	}
+	return hex.EncodeToString(m.hash.Sum(nil))
+}
+
 const expectHint = "The source is not what the manifest says: correct one of the two."
 
 // checkSize compares a size, if it is known, with what the caller expects.
@@ -116,6 +129,10 @@ func checkDigest(t transfer, name, want string, have hash.Hash) error {
 	if got == want {
 		return nil
 	}
+	return mismatch(t, name, got, want)
+}
+
+func mismatch(t transfer, name, got, want string) error {
 	err := storage.Errorf(storage.Corrupt, "source_"+name+"_mismatch", "verify", t.src.Redacted(), "its %s is %s, %s was expected", name, got, want)
 	err.Hint = expectHint
 	return err

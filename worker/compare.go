@@ -1,0 +1,166 @@
+package worker
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // compared with what a store says, never trusted for more
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
+	"io"
+
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// comparison is what is known of source and destination without moving anything.
+type comparison struct {
+	same   bool   // size and a digest of one kind are had of both, and are equal
+	known  bool   // false: they were not to be had, or not without reading; it counts as different
+	sha256 string // of both, where that was compared
+	err    error  // of the source: the copy would fail as well
+}
+
+// copied is what an item comes to whose destination needs no copy.
+func (c *comparison) copied() copied {
+	return copied{skip: protocol.SkipSame, sha256: c.sha256, verified: true}
+}
+
+// end is what is known of one end of a copy.
+type end struct {
+	size   int64             // bytes, or storage.UnknownSize
+	of     map[string]string // digests by name, as in [storage.Digests]
+	local  storage.Source    // a file of this machine, of which any digest may be computed; nil: it is not
+	failed error
+}
+
+// digestKinds are the digests that are compared, the strongest first.
+var digestKinds = []string{storage.DigestSHA256, storage.DigestMD5, storage.DigestCRC64NVME, storage.DigestCRC32C}
+
+// compare compares the ends of a copy whose destination has size bytes. read lets it read files of this machine.
+func (c *copier) compare(ctx context.Context, t transfer, size int64, read bool) comparison {
+	src := c.endOf(ctx, t)
+	if src.failed != nil {
+		return comparison{err: blame(t, &sourceError{src.failed})}
+	}
+	if src.size == storage.UnknownSize && t.expect.Size != nil {
+		src.size = *t.expect.Size
+	}
+	if src.size != storage.UnknownSize && src.size != size {
+		return comparison{known: true}
+	}
+	if src.size == 0 {
+		return comparison{same: true, known: true}
+	}
+	src.promised(storage.DigestSHA256, t.expect.SHA256)
+	src.promised(storage.DigestMD5, t.expect.MD5)
+	dest := c.endOf(ctx, t.reverse())
+	if dest.failed != nil || dest.size != size {
+		return comparison{} // it changes just now
+	}
+	for _, kind := range digestKinds {
+		if !src.may(kind, read) || !dest.may(kind, read) {
+			continue
+		}
+		theirs, err := dest.digest(ctx, kind)
+		if err != nil {
+			return comparison{}
+		}
+		ours, err := src.digest(ctx, kind)
+		if err != nil {
+			return comparison{err: blame(t, &sourceError{err})}
+		}
+		result := comparison{known: true, same: ours == theirs}
+		if kind == storage.DigestSHA256 && result.same {
+			result.sha256 = ours
+		}
+		return result
+	}
+	return comparison{}
+}
+
+// endOf asks the source of a transfer for what it knows of itself.
+func (c *copier) endOf(ctx context.Context, t transfer) end {
+	s := c.source(t)
+	if d, ok := s.(storage.Digested); ok {
+		digests, err := d.Digests(ctx)
+		return end{size: digests.Mark.Size, of: digests.Of, failed: err}
+	}
+	e := end{size: storage.UnknownSize}
+	if t.src.Type == protocol.SandboxFile {
+		e.local = s
+	}
+	if s, ok := s.(stater); ok {
+		var stat storage.Stat
+		if stat, e.failed = s.Stat(ctx); e.failed == nil {
+			e.size = stat.Size
+		}
+	}
+	return e
+}
+
+// promised notes what the caller says of the source; a source that says otherwise has no such digest.
+func (e *end) promised(kind, digest string) {
+	if digest == "" {
+		return
+	}
+	of := map[string]string{kind: digest}
+	for k, v := range e.of {
+		if k != kind {
+			of[k] = v
+		}
+	}
+	e.of = of
+}
+
+// may reports whether a digest can be had.
+func (e *end) may(kind string, read bool) bool { return e.of[kind] != "" || e.local != nil && read }
+
+func (e *end) digest(ctx context.Context, kind string) (string, error) {
+	if known := e.of[kind]; known != "" {
+		return known, nil
+	}
+	object, err := e.local.Open(ctx)
+	if err != nil {
+		return "", err //nolint:wrapcheck // the driver's own words
+	}
+	defer func() { _ = object.Body.Close() }() // only read
+	h := newDigest(kind)
+	if _, err := io.CopyBuffer(onlyWriter{h}, object.Body, make([]byte, digestBuffer)); err != nil {
+		return "", err //nolint:wrapcheck // the driver's own words
+	}
+	return digestText(kind, h), nil
+}
+
+const digestBuffer = 256 << 10 // bytes
+
+// onlyWriter keeps io.CopyBuffer from another way than the buffer it was given.
+type onlyWriter struct{ io.Writer }
+
+var (
+	crc32c    = crc32.MakeTable(crc32.Castagnoli)
+	crc64nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5) // of the NVM Express specification, reflected, as S3 uses it
+)
+
+// newDigest returns the hash of one of [digestKinds].
+func newDigest(kind string) hash.Hash {
+	switch kind {
+	case storage.DigestMD5:
+		return md5.New() //nolint:gosec // as above
+	case storage.DigestCRC64NVME:
+		return crc64.New(crc64nvme)
+	case storage.DigestCRC32C:
+		return crc32.New(crc32c)
+	}
+	return sha256.New()
+}
+
+// digestText writes a digest as [storage.Digests] has it.
+func digestText(kind string, h hash.Hash) string {
+	if kind == storage.DigestCRC64NVME || kind == storage.DigestCRC32C {
+		return base64.StdEncoding.EncodeToString(h.Sum(nil))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
