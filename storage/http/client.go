@@ -14,9 +14,10 @@ import (
 
 // Limits that are not for configuration.
 const (
-	maxResponseHeaders = 64 << 10 // bytes of status line and headers, all 1xx answers included
-	bufferSize         = 32 << 10 // bytes in flight between a body and the connection, each way
-	maxDrain           = 64 << 10 // bytes of an unwanted answer that are read to keep the connection
+	maxResponseHeaders = 64 << 10  // bytes of status line and headers, all 1xx answers included
+	bufferSize         = 32 << 10  // bytes that a connection gathers before it writes, and reads at least, each way
+	pieceSize          = 256 << 10 // bytes that a body is handed on in
+	maxDrain           = 64 << 10  // bytes of an unwanted answer that are read to keep the connection
 	drainLimit         = 2 * time.Second
 	continueLimit      = time.Second // how long an upload waits for 100 (Continue) before it goes ahead
 	maxIdleTotal       = 512         // connections kept, all hosts together

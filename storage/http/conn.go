@@ -3,6 +3,7 @@ package httpstore
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -35,6 +36,15 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	c.dropped.Store(true)
 	return len(p), nil
+}
+
+// ReadFrom writes what r gives, in large pieces. The transport has only small ones, and each costs it a write and a
+// change of goroutines.
+func (c *conn) ReadFrom(r io.Reader) (n int64, err error) {
+	pooled, _ := buffers.Get().(*[]byte) // nothing else is ever put
+	defer buffers.Put(pooled)
+	n, err = io.CopyBuffer(struct{ io.Writer }{c}, r, (*pooled)[:pieceSize])
+	return n, err //nolint:wrapcheck // the transport looks at it
 }
 
 // note keeps the first reset in mind and reports whether err is one.

@@ -12,8 +12,9 @@ import (
 // maxEmptyReads is how many reads in a row may return neither bytes nor an error.
 const maxEmptyReads = 100
 
-// buffers hold the bytes between a content and its connection.
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+// buffers hold the bytes between a content and its connection. One byte more than a piece: the last one is held back, and
+// with less room beside it than a connection's buffer every second read would be of a single byte.
+var buffers = sync.Pool{New: func() any { b := make([]byte, pieceSize+1); return &b }}
 
 // pump feeds the body to the transport. The last byte of the content and what follows it wait until the
 // content turned out whole and ready. Nothing is read before the receiver is ready for the body.
