@@ -101,9 +101,14 @@ func (d *destination) putIn(ctx context.Context, dir directory, name string, con
 	if err := d.fence(dir); err != nil {
 		return 0, err
 	}
+	if content.Size == storage.UnknownSize || content.Size >= leastInParts {
+		if err := d.removeUploads(dir, ""); err != nil {
+			return 0, err
+		}
+	}
 	// The check that counts comes right before the rename. This one spares a long transfer that cannot end well.
-	if content.Size == storage.UnknownSize || content.Size > bufferSize {
-		if err := d.replaceable(dir, name); err != nil {
+	if content.Size == storage.UnknownSize || content.Size > bufferSize || content.OnlyNew {
+		if err := d.replaceable(dir, name, content.OnlyNew); err != nil {
 			return 0, err
 		}
 	}
@@ -142,7 +147,7 @@ func (d *destination) fence(dir directory) error {
 
 // fill writes the content and leaves the file closed and, if so configured, durable.
 func (d *destination) fill(ctx context.Context, file *os.File, content storage.Content) (int64, error) {
-	n, err := d.write(ctx, file, content)
+	n, err := d.write(ctx, file, content.Body, content.Size)
 	if err != nil {
 		return n, err
 	}
@@ -160,15 +165,33 @@ func (d *destination) fill(ctx context.Context, file *os.File, content storage.C
 
 // commit asks whether the content may become visible and makes it so.
 func (d *destination) commit(dir directory, name string, content storage.Content) error {
-	if err := d.replaceable(dir, name); err != nil {
+	if err := d.ready(dir, name, content.OnlyNew, content.Ready); err != nil {
 		return err
 	}
-	if content.Ready != nil {
-		if err := content.Ready(); err != nil {
-			return d.foreign("commit", err)
-		}
+	return d.show(dir, hiddenPrefix+d.temp, name, content.OnlyNew)
+}
+
+// ready asks everybody who has a say.
+func (d *destination) ready(dir directory, name string, onlyNew bool, asked func() error) error {
+	if err := d.replaceable(dir, name, onlyNew); err != nil {
+		return err
 	}
-	err := dir.rename(hiddenPrefix+d.temp, name)
+	if asked == nil {
+		return nil
+	}
+	if err := asked(); err != nil {
+		return d.foreign("commit", err)
+	}
+	return nil
+}
+
+// show gives the hidden file the name of the destination.
+func (d *destination) show(dir directory, hidden, name string, onlyNew bool) error {
+	rename := dir.rename
+	if onlyNew {
+		rename = dir.renameNew
+	}
+	err := rename(hidden, name)
 	switch {
 	case err == nil:
 		return nil
@@ -177,17 +200,28 @@ func (d *destination) commit(dir directory, name string, content storage.Content
 			storage.Interrupted, "lease_lost", "the hidden file is gone",
 			"another worker took the item over, or a process in the sandbox removed the file",
 		}.error("commit", d.place, err)
+	case onlyNew && errors.Is(err, unix.EEXIST):
+		return d.exists()
+	case onlyNew && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)):
+		return verdict{storage.Invalid, "only_new_unsupported", "the file system cannot promise that nothing is replaced", ""}.
+			error("commit", d.place, err)
 	}
 	return d.store.fail("commit", d.place, err)
 }
 
+func (d *destination) exists() error {
+	return storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "commit", d.place.subject(), "the destination exists")
+}
+
 // replaceable reports a destination that is there and not a regular file. Should it change between this look and the
 // rename, a directory makes the rename fail, and a link is replaced itself, not what it points to.
-func (d *destination) replaceable(dir directory, name string) error {
+func (d *destination) replaceable(dir directory, name string, onlyNew bool) error {
 	kind, err := dir.kind(name)
 	switch {
 	case err != nil:
 		return d.store.fail("open", d.place, err)
+	case kind == unix.S_IFREG && onlyNew:
+		return d.exists()
 	case kind == 0 || kind == unix.S_IFREG:
 		return nil
 	case kind == unix.S_IFDIR:

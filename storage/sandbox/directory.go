@@ -53,6 +53,27 @@ func (d directory) rename(from, to string) error {
 	return uninterrupted(func() error { return unix.Renameat(d.fd(), from, d.fd(), to) })
 }
 
+// reopen opens a file that is there, and never waits for anybody.
+func (d directory) reopen(name string, mode int) (*os.File, error) {
+	var fd int
+	err := uninterrupted(func() (err error) {
+		fd, err = unix.Openat(d.fd(), name, mode|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// linkNew is a rename that replaces nothing, in two steps: who dies between them leaves both names.
+func (d directory) linkNew(from, to string) error {
+	if err := uninterrupted(func() error { return unix.Linkat(d.fd(), from, d.fd(), to, 0) }); err != nil {
+		return err
+	}
+	return d.unlink(from)
+}
+
 // kind returns the S_IFMT bits of what bears a name, and 0 if nothing does.
 func (d directory) kind(name string) (uint32, error) {
 	var st unix.Stat_t

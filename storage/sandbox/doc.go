@@ -6,29 +6,45 @@
 //     sandbox swaps directories for symbolic links meanwhile; what would leave fails with path_escapes. Absolute links are
 //     refused, wherever they point. Only regular files are read or replaced, and nothing (a FIFO, a device) can
 //     make an open wait. A link at the destination is not followed.
+//
 //   - Whole or not at all. Content is written to a hidden file in the directory of its destination and renamed over
 //     it as the last step. After any error the hidden file is gone and the destination as before, with one
 //     exception: if the directory cannot be synced after the rename (code sync_failed), the new content is visible
 //     but may not survive a power cut.
+//
 //   - Durability, with [Options].Sync: when Put returns, the file, its name and each directory that Put created are
 //     on disk. A directory that another process created a moment ago is covered by file systems that write
 //     their journal in order (ext4, xfs, btrfs, zfs).
+//
 //   - Fencing. The hidden file is named after the claim of the worker that writes it, a name that nobody else
 //     uses: no worker can rename another one's. A successor unlinks the hidden files of its predecessors
 //     before it writes, so the rename of one that is merely slow fails with lease_lost. A predecessor that had
 //     no hidden file yet is stopped by Content.Ready, not here.
+//
 //   - Honest reading. A source that is shorter, longer or modified at its end, compared to when it was opened, gives an
 //     error in place of its last bytes, so no reader can take them for the whole.
+//
+//   - Parts. They are written to a hidden file as long as the content, whose space is taken at the beginning, so a full disk is told before
+//     the first byte is copied (file systems that cannot: when it is full). Any process that knows the upload's name writes, reads and
+//     completes it. Its name is never used again, so nobody who comes late writes to another one, and no part is written to
+//     what was removed without that being told (upload_gone). A completion that is repeated finds the file by its inode and its birth at
+//     the destination and succeeds again; not so after PartContent.Fresh, where what is visible is a copy: then it is upload_gone.
+//     With Sync a part is on disk when PutPart returns, and so is what makes it found again.
+//
+//   - Nothing replaced, with OnlyNew: by a rename that the system refuses where something is, or by a link.
 //
 // # Not guaranteed
 //
 //   - Hard links and mounts inside a sandbox are followed: a file with several names is a regular file. Who may make
 //     them decides what they expose.
 //   - A source rewritten in place with the same length within one tick of the file system's clock is not noticed.
+//   - Ranges of a source are held together by its length, its time of modification and the time of change of its inode. A new name or mode of the
+//     file in between is taken for a change of its content.
 //   - The mode, owner and extended attributes of a file that is replaced are not kept: the new file has mode 0644 and a new
 //     directory 0755, both less the umask.
 //   - A process inside the sandbox sees the hidden files and can spoil them; it can spoil the result as well.
-//   - Hidden files of workers that died stay until a successor names them in its list of predecessors.
+//   - Hidden files of workers that died stay until a successor names them in its list of predecessors, and those that parts were written
+//     to until they are aborted, or a successor begins anew.
 //   - On a file system that folds case, names that differ in case only are one.
 //
 // The directories of orgs and sandboxes themselves are the operator's: a sandbox whose directory is a symbolic link is

@@ -81,7 +81,8 @@ func (s *fileSyncer) syncOr(file *os.File, itself func() error) error {
 	if round.apart {
 		return s.alone(itself)
 	}
-	return nil
+	// An error that the round before was told of, which had it from the whole file system, is not told again to this one.
+	return unseen(file)
 }
 
 // lead waits for the round's turn and carries it out.

@@ -44,7 +44,7 @@ func (d *destination) Look(ctx context.Context) (storage.Look, error) {
 	if makes != "" {
 		return look, nil
 	}
-	if err := d.replaceable(dir, name); err != nil {
+	if err := d.replaceable(dir, name, false); err != nil {
 		return storage.Look{}, err
 	}
 	var st unix.Stat_t

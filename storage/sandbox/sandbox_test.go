@@ -107,11 +107,22 @@ func TestConformance(t *testing.T) {
 	for name, opts := range map[string]sandbox.Options{"Sync": {Sync: true}, "NoSync": {}} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Run(t, storagetest.Harness{
-				Features: storagetest.Features{Source: true, Destination: true},
+				Features: storagetest.Features{
+					Source: true, Destination: true, Ranges: true, Parts: true, CompletesAgain: true, OnlyNew: true,
+				},
 				NewSource: func(t *testing.T, data []byte) storage.Source {
 					b := newBench(t, opts)
 					b.write(t, "/in/file", data)
 					return b.source("/in/file")
+				},
+				NewRanger: func(t *testing.T, data []byte) (storage.Ranger, func([]byte)) {
+					b := newBench(t, opts)
+					b.write(t, "/in/file", data)
+					ranger, ok := b.source("/in/file").(storage.Ranger)
+					if !ok {
+						t.Fatal("a file cannot be read from the middle")
+					}
+					return ranger, func(data []byte) { b.write(t, "/in/file", data) }
 				},
 				Missing:   func(t *testing.T) storage.Source { return newBench(t, opts).source("/in/file") },
 				NewTarget: func(t *testing.T) storagetest.Target { return newBench(t, opts).target("/out/file") },

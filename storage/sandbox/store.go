@@ -32,6 +32,7 @@ type Store struct {
 	top     syscall.RawConn // and the way to its descriptor
 	sync    bool
 	dirs    dirSyncer
+	parts   dirSyncer   // of files that are written in parts
 	files   *fileSyncer // nil unless sync is set
 	escapes error       // what os.Root answers to a path that leaves it
 }

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"context"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/copyfleet/copyfleet/storage"
@@ -15,17 +14,17 @@ const bufferSize = 256 << 10
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // write copies the body to the file and holds it to its announced size.
-func (d *destination) write(ctx context.Context, file *os.File, content storage.Content) (int64, error) {
+func (d *destination) write(ctx context.Context, file io.Writer, body io.Reader, size int64) (int64, error) {
 	buffer, _ := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
 	var total int64
 	for {
-		n, end, err := d.read(ctx, content.Body, buffer[:])
+		n, end, err := d.read(ctx, body, buffer[:])
 		if err != nil {
 			return total, err
 		}
 		total += int64(n)
-		if err := d.checkSize(total, content.Size, end); err != nil {
+		if err := d.checkSize(total, size, end); err != nil {
 			return total, err
 		}
 		if n > 0 {

@@ -1,0 +1,17 @@
+package sandbox
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// renameNew is a rename that replaces nothing: it fails with EEXIST where something is. File systems that have no such rename (NFS) have
+// links.
+func (d directory) renameNew(from, to string) error {
+	err := uninterrupted(func() error { return unix.Renameat2(d.fd(), from, d.fd(), to, unix.RENAME_NOREPLACE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		return d.linkNew(from, to)
+	}
+	return err
+}
