@@ -2,6 +2,7 @@ package httpstore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,7 +75,7 @@ func (s *shelf) serve(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("ETag", strconv.Quote(r.URL.Path))
+	w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(data)))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 }
 
@@ -119,7 +120,13 @@ func TestConformance(t *testing.T) {
 	}
 	t.Run("Get", func(t *testing.T) {
 		storagetest.Run(t, storagetest.Harness{
-			Features: storagetest.Features{Source: true},
+			Features: storagetest.Features{Source: true, Ranges: true},
+			NewRanger: func(_ *testing.T, data []byte) (storage.Ranger, func([]byte)) {
+				path := s.path()
+				s.put(path, data)
+				ranger, _ := client.Get(server.URL+path+query, nil).(storage.Ranger)
+				return ranger, func(data []byte) { s.put(path, data) }
+			},
 			NewSource: func(_ *testing.T, data []byte) storage.Source {
 				path := s.path()
 				s.put(path, data)

@@ -2,6 +2,7 @@ package httpstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -26,30 +27,53 @@ func (g *get) OpenRange(ctx context.Context, mark storage.Mark, offset, length i
 	if !mark.Strong() {
 		return nil, what.fail(storage.Invalid, "no_ranges", "the source does not say which state it is in, so it can be read only as a whole")
 	}
-	if length == storage.UnknownSize {
-		length = mark.Size - offset
+	rest := mark.Size - offset
+	if length == storage.UnknownSize || length > rest {
+		length = rest
 	}
-	if offset < 0 || length < 0 || length > mark.Size-offset {
+	if offset < 0 || length < 0 {
 		return nil, what.fail(storage.Invalid, "invalid_range", "the part that was asked for does not lie within the source")
 	}
 	x := g.client.newExchange(ctx, what)
-	if length == 0 { // which no Range can ask for
-		return x.stretch(http.NoBody, mark, 0), nil
+	x.state = stateOf(mark)
+	if length == 0 {
+		return x.nothing(to, header, mark)
 	}
-	x.part, x.state = fmt.Sprintf("bytes=%d-%d", offset, offset+length-1), stateOf(mark)
-	resp, err := x.follow(to, header)
+	resp, err := x.ask(to, header, mark, offset, length)
 	if err != nil {
-		x.cancel(nil)
-		return nil, err
-	}
-	if err := x.checkRange(resp, mark, offset, length); err != nil {
-		resp.Body.Close()
 		x.cancel(nil)
 		return nil, err
 	}
 	o := x.stretch(resp.Body, mark, length)
 	o.Status, o.ContentType = resp.StatusCode, told(resp.Header, "Content-Type")
 	return o, nil
+}
+
+// ask requests a part and returns its answer.
+func (x *exchange) ask(to target, header http.Header, mark storage.Mark, offset, length int64) (*http.Response, error) {
+	x.part = fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)
+	resp, err := x.follow(to, header)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.checkRange(resp, mark, offset, length); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+// nothing is a part without bytes. No Range can ask for that, but the state can be looked at: by the last byte or, where there should be
+// none, by any.
+func (x *exchange) nothing(to target, header http.Header, mark storage.Mark) (*storage.Object, error) {
+	defer x.cancel(nil)
+	resp, err := x.ask(to, header, mark, max(0, mark.Size-1), 1)
+	if err == nil {
+		discard(resp)
+	} else if e, ok := errors.AsType[*storage.Error](err); !ok || e.Code != storage.CodeNoRanges {
+		return nil, err
+	}
+	return &storage.Object{Body: http.NoBody, ETag: mark.ETag, Modified: mark.Modified, Ranges: err == nil}, nil
 }
 
 // stateOf is the If-Range for a strong mark.
@@ -64,6 +88,11 @@ func stateOf(mark storage.Mark) string {
 func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, length int64) error {
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
+	case http.StatusRequestedRangeNotSatisfiable:
+		if mark.Size != 0 || differs(resp, mark) {
+			return x.changed()
+		}
+		return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
 	case http.StatusOK:
 		if differs(resp, mark) || resp.ContentLength >= 0 && resp.ContentLength != mark.Size {
 			return x.changed()
