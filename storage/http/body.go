@@ -22,6 +22,7 @@ type body struct {
 	what     call
 	raw      io.ReadCloser
 	size     int64 // bytes, or storage.UnknownSize
+	closes   *conn // whose end is that of the body, and which can be told from a cut (TLS); nil: it is not so
 
 	read  int64         // bytes handed on
 	fresh int64         // bytes since the clock last started anew
@@ -72,7 +73,10 @@ var errTooLong = errors.New("the body is longer than what was asked for")
 // ended turns what the transport returned at the end into what Read returns.
 func (b *body) ended(err error) error {
 	if err == io.EOF && (b.size == storage.UnknownSize || b.read == b.size) { //nolint:errorlint // what wraps io.EOF is a broken connection
-		return io.EOF
+		if b.closes == nil || !b.closes.ended.Load() {
+			return io.EOF
+		}
+		err = io.ErrUnexpectedEOF // crypto/tls lets it pass, between two records
 	}
 	if b.closed.Load() {
 		return b.closedHere()

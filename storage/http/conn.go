@@ -18,13 +18,16 @@ import (
 type conn struct {
 	net.Conn
 	dropped atomic.Bool    // bytes were dropped: whatever the peer answered, it has not got all
+	ended   atomic.Bool    // the peer closed it; over TLS: without having said so (close_notify), or nobody would have read on
 	broken  atomic.Uintptr // the syscall.Errno by which a read or a write learnt of a reset; 0 if none did
 }
 
 // Read reads.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.note(err)
+	if !c.note(err) && errors.Is(err, io.EOF) {
+		c.ended.Store(true)
+	}
 	return n, err
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/egress"
 )
@@ -192,9 +193,9 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	silent := hostile(t, func(p *peer) { p.hang() })
-	plain := hostile(t, func(p *peer) { p.say("%s", answer("400 Bad Request")) })
-	rude := hostile(t, func(p *peer) { p.r.ReadByte(); p.reset() })
+	silent := hostile(t, func(p *hostilehttp.Peer) { p.Hang() })
+	plain := hostile(t, func(p *hostilehttp.Peer) { p.Say("%s", hostilehttp.Answer("400 Bad Request")) })
+	rude := hostile(t, func(p *hostilehttp.Peer) { p.R.ReadByte(); p.Reset() })
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	names := resolver(t, map[string][]string{"other.test": {"127.0.0.1"}})
 

@@ -25,7 +25,7 @@
 //   - That a receiver shows nothing of an aborted upload: that is up to it. Neither that a receiver which
 //     answered 202 (Accepted) has stored anything yet; its word is taken for it.
 //   - That a source without Content-Length over a connection that closes at the end (HTTP/1.0) was whole:
-//     nothing tells. Object.Size is then [storage.UnknownSize].
+//     nothing tells, without TLS. Object.Size is then [storage.UnknownSize]. With TLS the server must have ended it (close_notify).
 //   - That an upload whose answer was lost did not happen. It is reported as a failure.
 //
 // Errors have the codes source_… (GET), dest_… (PUT, POST) and webhook_… (notices), except where the side does not matter:

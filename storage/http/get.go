@@ -83,6 +83,10 @@ func (x *exchange) object(resp *http.Response) *storage.Object {
 	if modified, err := http.ParseTime(told(resp.Header, "Last-Modified")); err == nil {
 		o.Modified = modified
 	}
-	o.Body = newBody(x, what, resp.Body, o.Size)
+	b := newBody(x, what, resp.Body, o.Size)
+	if resp.TLS != nil && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
+		b.closes = x.conn.Load()
+	}
+	o.Body = b
 	return o
 }

@@ -1,18 +1,15 @@
 package httpstore
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/egress"
 )
@@ -23,80 +20,10 @@ const secret = "hunter2-signature"
 // query is what the URLs of the tests end in.
 const query = "?X-Amz-Signature=" + secret
 
-// peer is one connection of a hostile server, in the hands of a script.
-type peer struct {
-	net.Conn
-	r    *bufio.Reader
-	done <-chan struct{} // closed when the test ends
-}
-
-// hostile runs a server that lets script do what it wants with each connection, and returns its URL. The
-// connection is closed when the script returns or the test ends.
-func hostile(t *testing.T, script func(p *peer)) string {
+// hostile runs a server that lets script do what it wants with each connection, and returns its URL.
+func hostile(t *testing.T, script func(p *hostilehttp.Peer)) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var (
-		mu    sync.Mutex
-		conns []net.Conn
-		wg    sync.WaitGroup
-	)
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				script(&peer{Conn: c, r: bufio.NewReader(c), done: t.Context().Done()})
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "http://" + ln.Addr().String()
-}
-
-// request reads the head of a request; its body is left on the connection.
-func (p *peer) request() *http.Request {
-	req, err := http.ReadRequest(p.r)
-	if err != nil {
-		return &http.Request{Header: http.Header{}, Body: http.NoBody}
-	}
-	return req
-}
-
-// say sends text and reports whether the other side is still there.
-func (p *peer) say(format string, args ...any) bool {
-	_, err := fmt.Fprintf(p, format, args...)
-	return err == nil
-}
-
-// reset closes the connection with RST.
-func (p *peer) reset() {
-	p.Conn.(*net.TCPConn).SetLinger(0)
-	p.Close()
-}
-
-// hang does nothing until the test ends.
-func (p *peer) hang() { <-p.done }
-
-// answer is a complete response.
-func answer(status string, headers ...string) string {
-	return "HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
+	return "http://" + hostilehttp.Serve(t, script)
 }
 
 // testClient returns a client that may dial loopback. Waits that a test expects to pass are set by edit.

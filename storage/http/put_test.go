@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
 )
 
@@ -30,111 +31,14 @@ type zero struct{}
 
 func (zero) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestPutToHostileReceiver(t *testing.T) {
-	t.Parallel()
-	const size = 5000
-	tests := []struct {
-		name   string
-		size   int64
-		script func(p *peer)
-		edit   func(o *Options)
-		want   failure
-	}{
-		{"403 instead of 100", big, func(p *peer) { p.request(); p.say("%s", answer("403 Forbidden")) }, nil,
-			failure{storage.Denied, "dest_http_403", "the server answered 403 Forbidden", 403}},
-		{"403 instead of 100, closing", big, func(p *peer) { p.request(); p.say("%s", answer("403 Forbidden", "Connection: close")) }, nil,
-			failure{storage.Denied, "dest_http_403", "the server answered 403 Forbidden", 403}},
-		{"413 midway, then deaf", big, func(p *peer) {
-			p.request()
-			p.say("HTTP/1.1 100 Continue\r\n\r\n")
-			io.CopyN(io.Discard, p.r, 1<<20)
-			p.say("%s", answer("413 Content Too Large"))
-			p.hang()
-		}, nil, failure{storage.TooLarge, "dest_http_413", "the server answered 413", 413}},
-		{"413 midway with an endless explanation", big, func(p *peer) {
-			p.request()
-			p.say("HTTP/1.1 100 Continue\r\n\r\n")
-			p.say("HTTP/1.1 413 Content Too Large\r\n\r\n")
-			for p.say("%s", strings.Repeat(secret, 100)) {
-			}
-		}, nil, failure{storage.TooLarge, "dest_http_413", "the server answered 413", 413}},
-		{"success before the body", big, func(p *peer) { p.request(); p.say("%s", answer("200 OK")) }, nil,
-			failure{storage.Interrupted, "dest_early_answer", "the receiver reported success before", 200}},
-		{"success midway, then closed", big, func(p *peer) {
-			p.request()
-			p.say("HTTP/1.1 100 Continue\r\n\r\n")
-			io.CopyN(io.Discard, p.r, 1<<20)
-			p.say("%s", answer("201 Created"))
-		}, nil, failure{storage.Interrupted, "dest_early_answer", "the receiver reported success before", 201}},
-		{"never reads", big, func(p *peer) { p.hang() }, short,
-			failure{storage.Timeout, "dest_idle_timeout", "Network timeout: the receiver took no bytes within 150ms", 0}},
-		{"stops reading", big, func(p *peer) {
-			p.request()
-			p.say("HTTP/1.1 100 Continue\r\n\r\n")
-			io.CopyN(io.Discard, p.r, 1<<20)
-			p.hang()
-		}, short, failure{storage.Timeout, "dest_idle_timeout", "Network timeout: the receiver took no bytes", 0}},
-		{"no answer", size, func(p *peer) { io.Copy(io.Discard, p.request().Body); p.hang() }, short,
-			failure{storage.Timeout, "dest_header_timeout", "Network timeout: no answer within 150ms", 0}},
-		{"no answer to nothing", 0, func(p *peer) { p.request(); p.hang() }, short,
-			failure{storage.Timeout, "dest_header_timeout", "Network timeout: no answer within 150ms", 0}},
-		{"endless 1xx", size, func(p *peer) {
-			p.request()
-			for p.say("HTTP/1.1 102 Processing\r\nA: b\r\n\r\n") {
-			}
-		}, nil, failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
-		{"endless headers", size, func(p *peer) {
-			io.Copy(io.Discard, p.request().Body)
-			p.say("HTTP/1.1 200 OK\r\n")
-			for p.say("X-%s: b\r\n", secret) {
-			}
-		}, nil, failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
-		{"not HTTP", size, func(p *peer) { p.say("%s\r\n", p.request().RequestURI); p.hang() }, nil,
-			failure{storage.Unavailable, "dest_bad_answer", "the answer is not valid HTTP", 0}},
-		{"closed at once", size, func(*peer) {}, nil, failure{storage.Unavailable, "dest_", "the connection was", 0}},
-		{"closed after the body", size, func(p *peer) { io.Copy(io.Discard, p.request().Body) }, nil,
-			failure{storage.Unavailable, "dest_closed", "the connection was closed before the answer", 0}},
-		{"reset after the head", size, func(p *peer) { p.request(); p.reset() }, nil,
-			failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
-		{"reset midway", big, func(p *peer) {
-			p.request()
-			io.CopyN(io.Discard, p.r, 1<<20)
-			p.reset()
-		}, nil, failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
-		{"closed midway", big, func(p *peer) {
-			p.request()
-			io.CopyN(io.Discard, p.r, 1<<20)
-		}, nil, failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
-		{"reset after the body", size, func(p *peer) { io.Copy(io.Discard, p.request().Body); p.reset() }, nil,
-			failure{storage.Unavailable, "dest_reset", "the connection was reset before the answer", 0}},
-		{"101", size, func(p *peer) {
-			io.Copy(io.Discard, p.request().Body)
-			p.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-			p.hang()
-		}, nil, failure{storage.Invalid, "http_unexpected_status", "the server answered 101", 101}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			url := hostile(t, tt.script) + "/path" + query
-			client := testClient(t, tt.edit)
-			stored, err := client.Put(url, map[string]string{"Authorization": secret}).Put(t.Context(), zeros(tt.size))
-			tt.want.check(t, err)
-			if stored != (storage.Stored{}) {
-				t.Errorf("stored is %+v besides an error", stored)
-			}
-		})
-	}
-}
-
 // An answer that was sent before the receiver hung up is told, although sending the body fails.
 func TestPutPrefersAnswerToBrokenPipe(t *testing.T) {
 	t.Parallel()
-	url := hostile(t, func(p *peer) {
-		p.request()
-		p.say("HTTP/1.1 100 Continue\r\n\r\n")
-		io.CopyN(io.Discard, p.r, 64<<10)
-		p.say("%s", answer("413 Content Too Large", "Connection: close"))
+	url := hostile(t, func(p *hostilehttp.Peer) {
+		p.Request()
+		p.Say("HTTP/1.1 100 Continue\r\n\r\n")
+		io.CopyN(io.Discard, p.R, 64<<10)
+		p.Say("%s", hostilehttp.Answer("413 Content Too Large", "Connection: close"))
 		// The script ends with unread bytes: the system resets the connection.
 	})
 	client := testClient(t, nil)
@@ -170,14 +74,14 @@ func TestPutStatus(t *testing.T) {
 		{502, storage.Unavailable, "dest_http_502"}, {503, storage.Unavailable, "dest_http_503"},
 		{504, storage.Unavailable, "dest_http_504"}, {507, storage.NoSpace, "dest_http_507"},
 	}
-	url := hostile(t, func(p *peer) {
+	url := hostile(t, func(p *hostilehttp.Peer) {
 		for {
-			req := p.request()
+			req := p.Request()
 			if req.URL == nil {
 				return
 			}
 			io.Copy(io.Discard, req.Body)
-			p.say("%s", answer(req.Header.Get("Want")+" X", "Retry-After: 7", "ETag: e", "Location: "+query))
+			p.Say("%s", hostilehttp.Answer(req.Header.Get("Want")+" X", "Retry-After: 7", "ETag: e", "Location: "+query))
 		}
 	})
 	client := testClient(t, nil)
@@ -210,21 +114,21 @@ type received struct {
 func receiver(t *testing.T) (url string, seen <-chan received) {
 	t.Helper()
 	requests := make(chan received, 10)
-	return hostile(t, func(p *peer) {
+	return hostile(t, func(p *hostilehttp.Peer) {
 		for {
-			req := p.request()
+			req := p.Request()
 			if req.URL == nil {
 				return
 			}
 			if req.Header.Get("Expect") != "" {
-				p.say("HTTP/1.1 100 Continue\r\n\r\n")
+				p.Say("HTTP/1.1 100 Continue\r\n\r\n")
 			}
 			body, err := io.ReadAll(req.Body)
 			requests <- received{req, body, err}
 			if err != nil {
 				return
 			}
-			p.say("%s", answer("200 OK"))
+			p.Say("%s", hostilehttp.Answer("200 OK"))
 		}
 	}), requests
 }
@@ -396,10 +300,10 @@ func TestPutCanceled(t *testing.T) {
 	t.Parallel()
 	why := errors.New("the user changed his mind")
 	waiting := make(chan struct{}, 1)
-	url := hostile(t, func(p *peer) {
-		io.Copy(io.Discard, p.request().Body)
+	url := hostile(t, func(p *hostilehttp.Peer) {
+		io.Copy(io.Discard, p.Request().Body)
 		waiting <- struct{}{}
-		p.hang()
+		p.Hang()
 	})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { <-waiting; cancel(why) }()
@@ -421,10 +325,10 @@ func TestPutCanceled(t *testing.T) {
 // The answer to a success may be as long and slow as it likes; it is the status that counts.
 func TestPutIgnoresAnswerBody(t *testing.T) {
 	t.Parallel()
-	url := hostile(t, func(p *peer) {
-		io.Copy(io.Discard, p.request().Body)
-		p.say("HTTP/1.1 201 Created\r\n\r\n")
-		for p.say("%s", bytes.Repeat([]byte("x"), 1000)) {
+	url := hostile(t, func(p *hostilehttp.Peer) {
+		io.Copy(io.Discard, p.Request().Body)
+		p.Say("HTTP/1.1 201 Created\r\n\r\n")
+		for p.Say("%s", bytes.Repeat([]byte("x"), 1000)) {
 		}
 	})
 	if stored, err := testClient(t, nil).Put(url, nil).Put(t.Context(), content("data", nil)); err != nil || stored.Bytes != 4 {
@@ -435,18 +339,18 @@ func TestPutIgnoresAnswerBody(t *testing.T) {
 func TestPutReusesConnections(t *testing.T) {
 	t.Parallel()
 	accepted := make(chan struct{}, 20)
-	url := hostile(t, func(p *peer) {
+	url := hostile(t, func(p *hostilehttp.Peer) {
 		accepted <- struct{}{}
 		for {
-			req := p.request()
+			req := p.Request()
 			if req.URL == nil {
 				return
 			}
 			if req.Header.Get("Expect") != "" {
-				p.say("HTTP/1.1 100 Continue\r\n\r\n")
+				p.Say("HTTP/1.1 100 Continue\r\n\r\n")
 			}
 			io.Copy(io.Discard, req.Body)
-			p.say("HTTP/1.1 %s X\r\nContent-Length: 20\r\n\r\n01234567890123456789", strings.TrimPrefix(req.URL.Path, "/"))
+			p.Say("HTTP/1.1 %s X\r\nContent-Length: 20\r\n\r\n01234567890123456789", strings.TrimPrefix(req.URL.Path, "/"))
 		}
 	})
 	client := testClient(t, nil)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
 )
 
@@ -133,7 +134,10 @@ func TestCodesOfRanges(t *testing.T) {
 	failure{storage.Corrupt, storage.CodeSourceChanged, "the source is not any more", 0}.check(t, err)
 	_, _, err = openRange(t, source, storage.Mark{ETag: `"v2"`, Size: 11}, 4, 3)
 	failure{storage.Corrupt, storage.CodeSourceChanged, "the source is not any more", 0}.check(t, err)
-	url = hostile(t, func(p *peer) { p.request(); p.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789") })
+	url = hostile(t, func(p *hostilehttp.Peer) {
+		p.Request()
+		p.Say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789")
+	})
 	_, _, err = openRange(t, testClient(t, nil).Get(url+query, nil), storage.Mark{ETag: `"v1"`, Size: 10}, 4, 3)
 	failure{storage.Invalid, storage.CodeNoRanges, "the server sent everything", 0}.check(t, err)
 }

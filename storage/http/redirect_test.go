@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
 )
 
@@ -37,8 +38,8 @@ func TestRedirectIsRefused(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(fmt.Sprintf("%d %.20s", status, tt.location), func(t *testing.T) {
 				t.Parallel()
-				url := hostile(t, func(p *peer) {
-					for p.request().URL != nil && p.say("HTTP/1.1 %d X\r\nContent-Length: 5\r\nLocation: %s\r\n\r\n12345", status, tt.location) {
+				url := hostile(t, func(p *hostilehttp.Peer) {
+					for p.Request().URL != nil && p.Say("HTTP/1.1 %d X\r\nContent-Length: 5\r\nLocation: %s\r\n\r\n12345", status, tt.location) {
 					}
 				})
 				_, _, err := readAll(t, testClient(t, nil).Get(url+"/start"+query, nil))
@@ -46,16 +47,6 @@ func TestRedirectIsRefused(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestRedirectNeverLeavesHTTPS(t *testing.T) {
-	t.Parallel()
-	reached := hostile(t, func(p *peer) { p.request(); t.Error("the http target was asked") })
-	server := httptest.NewTLSServer(http.RedirectHandler(reached, http.StatusFound))
-	defer server.Close()
-	client := testClient(t, func(o *Options) { o.RootCAs = trust(server) })
-	_, _, err := readAll(t, client.Get(server.URL+query, nil))
-	failure{storage.Invalid, "source_redirect", "the server redirected to a URL that would leave https for http", 0}.check(t, err)
 }
 
 // Exactly five redirects are followed.
