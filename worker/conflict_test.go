@@ -198,26 +198,24 @@ func TestDigestsOfFilesAreThoseOfStores(t *testing.T) {
 	}
 }
 
-// TestSomebodyComesInBetween lets another one make the destination while the content is on its way: what was asked for holds at the commit.
+// TestSomebodyComesInBetween lets another one make the destination after the last look at it: what was asked for holds at the commit.
 func TestSomebodyComesInBetween(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[protocol.ConflictPolicy]string{
 		protocol.SkipIfThere: protocol.SkipExists, protocol.FailIfThere: storage.CodeDestinationExists, protocol.IfDifferent: "copied", protocol.Overwrite: "copied",
 	} {
-		for _, into := range []string{"object"} {
+		for _, into := range []string{"sandbox", "object"} {
 			t.Run(string(policy)+"/"+into, func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
 				objects := newShelf()
 				b.copier.drivers.Objects = objects
-				url := b.serve(func(w http.ResponseWriter, r *http.Request) {
-					if r.Method == http.MethodGet {
-						b.lay("f", "theirs")
-						objects.put("k", "theirs")
-					}
-					_, _ = io.WriteString(w, "ours")
-				})
-				tr := transfer{org: "ORG", src: httpGet(url), dest: inSandbox("/f"), temp: "t1", fence: allowed, conflict: policy}
+				url := b.serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ours") })
+				tr := transfer{org: "ORG", src: httpGet(url), dest: inSandbox("/f"), temp: "t1", conflict: policy, fence: func() error {
+					b.lay("f", "theirs")
+					objects.put("k", "theirs")
+					return nil
+				}}
 				look := func() string { data, _ := b.file("f"); return string(data) }
 				if into == "object" {
 					tr.dest = onShelf("k")
