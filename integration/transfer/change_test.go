@@ -78,14 +78,15 @@ func TestWhatCannotBeContinuedSaysSo(t *testing.T) {
 	whole := file
 	whole.whole, whole.busy = true, 1
 	f.give("/whole", whole)
+	f.give("/whole-object", whole)
 	items := []item{
 		{id: "put", src: f.from("/plain"), dest: putTo(f.sink.URL + "/put"), content: file.content},
 		{id: "post", src: f.from("/plain"), dest: postTo(f.sink.URL + "/post"), content: file.content},
 		{id: "whole", src: f.from("/whole"), dest: mixtest.ToSandbox("/out/whole.bin"), content: file.content},
-		{id: "whole-object", src: f.from("/whole"), dest: f.ToObject("whole.bin"), content: file.content},
+		{id: "whole-object", src: f.from("/whole-object"), dest: f.ToObject("whole.bin"), content: file.content},
 	}
 	receipts := f.check(t, f.submit(t, "", items...), items...)
-	for n, want := range []string{protocol.RestartNotPossible, protocol.RestartNotPossible, protocol.RestartNoRanges} {
+	for n, want := range []string{protocol.RestartNotPossible, protocol.RestartNotPossible, protocol.RestartNoRanges, protocol.RestartNoRanges} {
 		if r := &receipts[n]; len(r.Attempts) != 2 || r.RestartReason != want || r.Method != protocol.MethodStream {
 			t.Errorf("item %s: %d attempts, restarted for %q, method %q", r.ID, len(r.Attempts), r.RestartReason, r.Method)
 		}
@@ -95,5 +96,5 @@ func TestWhatCannotBeContinuedSaysSo(t *testing.T) {
 			t.Errorf("%d uploads to %s were taken", n, path)
 		}
 	}
-	t.Logf("%d items, 3 faults (first attempts refused), 0 lost", len(items))
+	t.Logf("%d items, 4 faults (first attempts refused), 0 lost", len(items))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -188,7 +189,11 @@ func (f *fleet) arrived(t *testing.T, i item) (int64, string) {
 		}
 		return measure(object)
 	case protocol.HTTPPut, protocol.HTTPPostForm:
-		taken := f.sink.at(strings.TrimPrefix(text("url"), f.sink.URL))
+		u, err := url.Parse(text("url"))
+		if err != nil {
+			return -1, err.Error()
+		}
+		taken := f.sink.at(u.Path)
 		if len(taken) == 0 {
 			return -1, "nothing was uploaded"
 		}
