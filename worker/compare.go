@@ -20,28 +20,39 @@ type comparison struct {
 	same   bool   // size and a digest of one kind are had of both, and are equal
 	known  bool   // false: they were not to be had, or not without reading; it counts as different
 	sha256 string // of both, where that was compared
+	read   int64  // bytes of a source elsewhere that were read for it
 	err    error  // of the source: the copy would fail as well
 }
 
 // copied is what an item comes to whose destination needs no copy.
 func (c *comparison) copied() copied {
-	return copied{skip: protocol.SkipSame, sha256: c.sha256, verified: true}
+	return copied{skip: protocol.SkipSame, sha256: c.sha256, verified: true, read: c.read}
 }
+
+// effort is what a comparison may cost beside looking.
+type effort int
+
+const (
+	lookOnly   effort = iota
+	readFiles         // files of this machine are read
+	readSource        // a source elsewhere is read, too, if there is no other way
+)
 
 // end is what is known of one end of a copy.
 type end struct {
 	size   int64             // bytes, or storage.UnknownSize
 	of     map[string]string // digests by name, as in [storage.Digests]
-	local  storage.Source    // a file of this machine, of which any digest may be computed; nil: it is not
+	local  storage.Source    // of which any digest may be computed, by reading it; nil: it is not to be read
+	read   int64             // bytes that were read of it
 	failed error
 }
 
 // digestKinds are the digests that are compared, the strongest first.
 var digestKinds = []string{storage.DigestSHA256, storage.DigestMD5, storage.DigestCRC64NVME, storage.DigestCRC32C}
 
-// compare compares the ends of a copy whose destination has size bytes. read lets it read files of this machine.
-func (c *copier) compare(ctx context.Context, t transfer, size int64, read bool) comparison {
-	src := c.endOf(ctx, t)
+// compare compares the ends of a copy whose destination has size bytes.
+func (c *copier) compare(ctx context.Context, t transfer, size int64, most effort) comparison {
+	src := c.endOf(ctx, t, most)
 	if src.failed != nil {
 		return comparison{err: blame(t, &sourceError{src.failed})}
 	}
@@ -56,23 +67,20 @@ func (c *copier) compare(ctx context.Context, t transfer, size int64, read bool)
 	}
 	src.promised(storage.DigestSHA256, t.expect.SHA256)
 	src.promised(storage.DigestMD5, t.expect.MD5)
-	dest := c.endOf(ctx, t.reverse())
+	dest := c.endOf(ctx, t.reverse(), min(most, readFiles))
 	if dest.failed != nil || dest.size != size {
 		return comparison{} // it changes just now
 	}
-	for _, kind := range digestKinds {
-		if !src.may(kind, read) || !dest.may(kind, read) {
-			continue
-		}
+	for _, kind := range kindsOf(&src, &dest) {
 		theirs, err := dest.digest(ctx, kind)
 		if err != nil {
 			return comparison{}
 		}
 		ours, err := src.digest(ctx, kind)
 		if err != nil {
-			return comparison{err: blame(t, &sourceError{err})}
+			return comparison{err: blame(t, &sourceError{err}), read: src.moved(t)}
 		}
-		result := comparison{known: true, same: ours == theirs}
+		result := comparison{known: true, same: ours == theirs, read: src.moved(t)}
 		if kind == storage.DigestSHA256 && result.same {
 			result.sha256 = ours
 		}
@@ -82,14 +90,19 @@ func (c *copier) compare(ctx context.Context, t transfer, size int64, read bool)
 }
 
 // endOf asks the source of a transfer for what it knows of itself.
-func (c *copier) endOf(ctx context.Context, t transfer) end {
+func (c *copier) endOf(ctx context.Context, t transfer, most effort) end {
 	s := c.source(t)
-	if d, ok := s.(storage.Digested); ok {
-		digests, err := d.Digests(ctx)
-		return end{size: digests.Mark.Size, of: digests.Of, failed: err}
-	}
 	e := end{size: storage.UnknownSize}
-	if t.src.Type == protocol.SandboxFile {
+	if most == readSource {
+		e.local = s
+	}
+	if d, ok := s.(storage.Digested); ok {
+		var digests storage.Digests
+		digests, e.failed = d.Digests(ctx)
+		e.size, e.of = digests.Mark.Size, digests.Of
+		return e
+	}
+	if t.src.Type == protocol.SandboxFile && most >= readFiles {
 		e.local = s
 	}
 	if s, ok := s.(stater); ok {
@@ -115,8 +128,27 @@ func (e *end) promised(kind, digest string) {
 	e.of = of
 }
 
-// may reports whether a digest can be had.
-func (e *end) may(kind string, read bool) bool { return e.of[kind] != "" || e.local != nil && read }
+// moved is how many bytes of a source that is not on this machine were read.
+func (e *end) moved(t transfer) int64 {
+	if t.src.Type == protocol.SandboxFile {
+		return 0
+	}
+	return e.read
+}
+
+// kindsOf are the digests that can be had of both ends: those that cost least reading first, then the strongest.
+func kindsOf(a, b *end) []string {
+	var known, rest []string
+	for _, kind := range digestKinds {
+		switch haveA, haveB := a.of[kind] != "", b.of[kind] != ""; {
+		case haveA && haveB:
+			known = append(known, kind)
+		case (haveA || a.local != nil) && (haveB || b.local != nil):
+			rest = append(rest, kind)
+		}
+	}
+	return append(known, rest...)
+}
 
 func (e *end) digest(ctx context.Context, kind string) (string, error) {
 	if known := e.of[kind]; known != "" {
@@ -128,7 +160,8 @@ func (e *end) digest(ctx context.Context, kind string) (string, error) {
 	}
 	defer func() { _ = object.Body.Close() }() // only read
 	h := newDigest(kind)
-	if _, err := io.CopyBuffer(onlyWriter{h}, object.Body, make([]byte, digestBuffer)); err != nil {
+	e.read, err = io.CopyBuffer(onlyWriter{h}, object.Body, make([]byte, digestBuffer))
+	if err != nil {
 		return "", err //nolint:wrapcheck // the driver's own words
 	}
 	return digestText(kind, h), nil

@@ -46,14 +46,17 @@ func (c *copier) settle(ctx context.Context, t transfer) (came copied, settled b
 		// is to be copied, the item has what it asked for.
 		same := comparison{}
 		if t.again {
-			same = c.compare(ctx, t, size, true)
+			same = c.compare(ctx, t, size, readSource)
 		}
-		if !same.same {
-			return copied{}, false, blame(t, existsError(t))
+		switch {
+		case same.err != nil:
+			return copied{read: same.read}, false, same.err
+		case !same.same:
+			return copied{read: same.read}, false, blame(t, existsError(t))
 		}
 		came = same.copied()
 	case protocol.IfDifferent:
-		same := c.compare(ctx, t, size, true)
+		same := c.compare(ctx, t, size, readFiles)
 		if same.err != nil || !same.same {
 			return copied{}, false, same.err
 		}

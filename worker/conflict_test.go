@@ -81,6 +81,8 @@ func TestPolicies(t *testing.T) {
 		"fail, the same":                     {protocol.FailIfThere, source, sha, false, storage.CodeDestinationExists, true},
 		"fail, perhaps ours":                 {protocol.FailIfThere, source, sha, true, protocol.SkipSame, true},
 		"fail, not ours":                     {protocol.FailIfThere, other, sha, true, storage.CodeDestinationExists, true},
+		"fail, found by reading":             {protocol.FailIfThere, source, "", true, protocol.SkipSame, false},
+		"fail, found not ours by reading":    {protocol.FailIfThere, other, "", true, storage.CodeDestinationExists, false},
 		"different, nothing there":           {protocol.IfDifferent, "", "", false, "copied", false},
 		"different by size":                  {protocol.IfDifferent, longer, "", false, "copied", false},
 		"different by digest":                {protocol.IfDifferent, other, sha, false, "copied", false},

@@ -260,7 +260,7 @@ func (l *itemLook) conflict(ctx context.Context, c *copier) {
 		l.failed(sideDest, blame(l.transfer, existsError(l.transfer)))
 	case protocol.IfDifferent:
 		if l.planned.Src.Size != nil { // else the source could not be looked at, or does not tell
-			l.same = c.compare(ctx, l.transfer, *l.planned.Dest.Size, false)
+			l.same = c.compare(ctx, l.transfer, *l.planned.Dest.Size, lookOnly)
 		}
 	case protocol.SkipIfThere, protocol.Overwrite:
 	}
