@@ -27,6 +27,8 @@ type PartPlan struct {
 	Upload string `json:"upload"`
 	// Spread says that parts were published as work of their own.
 	Spread bool `json:"spread,omitempty"`
+	// Stale says that a writer of an earlier epoch may be at the upload still: its owner died, or parts were spread under it.
+	Stale bool `json:"stale,omitempty"`
 	// Completing says that the owner began to make the destination visible.
 	Completing bool `json:"completing,omitempty"`
 	// RestartReason says why an earlier beginning was given up.

@@ -120,6 +120,11 @@ func PartPageKey(org OrgID, batch BatchID, index, page int) string {
 	return batchKey(org, batch) + "." + strconv.Itoa(index) + "." + strconv.Itoa(page)
 }
 
+// PartFilter matches all keys of an item in the bucket of parts.
+func PartFilter(org OrgID, batch BatchID, index int) string {
+	return batchKey(org, batch) + "." + strconv.Itoa(index) + ".>"
+}
+
 // PartsOf is where the aggregator tells, over core NATS, that parts of an item are in KV.
 func PartsOf(org OrgID, batch BatchID, index int) string {
 	return PartSubject + batchKey(org, batch) + "." + strconv.Itoa(index)
