@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sourcegraph/conc/panics"
 
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // result is what an attempt came to. failure is nil after a success.
@@ -30,13 +34,20 @@ func (w *Worker) run(work context.Context, j *job) {
 // inSlot is what an item does in its slot. told says that it came to something of which the reporter is to tell, and that there is room
 // for it there; else it is not held any more.
 func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
-	defer w.leaveSlot(j)
+	defer func() {
+		if !j.out {
+			w.leaveSlot(j)
+		}
+	}()
 	if !w.open(work, j) {
 		return res, false
 	}
-	w.cleanUp(j)
+	if err := w.cleanUp(work, j); err != nil {
+		w.putDown(work, j, err)
+		return res, false
+	}
 	if j.sweep {
-		w.discard(j)
+		w.putDown(work, j, errStopped)
 		return res, false
 	}
 	if j.ctx.Err() != nil { // before it began
@@ -65,9 +76,11 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.putDown(work, j, err)
 		return res, false
 	}
-	begun := time.Now()
+	j.entered = time.Now()
 	res = w.attempt(work, j)
-	w.slots.line.leave(j.bulk(), begun)
+	if !j.out {
+		w.slots.line.leave(j.bulk(), j.entered)
+	}
 	if res.abandoned != nil {
 		w.putDown(work, j, res.abandoned)
 		return res, false
@@ -79,7 +92,7 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 // open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's
 // failure.
 func (w *Worker) open(work context.Context, j *job) bool {
-	if j.work.Kind != protocol.KindCopy {
+	if j.work.Kind == protocol.KindWebhook {
 		j.asked = &protocol.ManifestItem{ID: j.work.ID}
 		return true
 	}
@@ -96,15 +109,21 @@ func (w *Worker) open(work context.Context, j *job) bool {
 }
 
 // cleanUp removes what dead owners of an item left beside its destination. The copy does so too, but an item may fail before it
-// comes that far.
-func (w *Worker) cleanUp(j *job) {
+// comes that far. Parts are left that are to be continued.
+func (w *Worker) cleanUp(work context.Context, j *job) error {
 	if len(j.held.stale) == 0 || j.work.Kind != protocol.KindCopy || j.unreadable != nil {
-		return
+		return nil
 	}
-	left := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale}
+	plan, _, err := w.parts.plan(work, j.held.Ref)
+	if err != nil {
+		return err
+	}
+	j.stale = slices.DeleteFunc(slices.Clone(j.held.stale), func(token string) bool { return strings.HasPrefix(plan.Upload, token) })
+	left := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.stale}
 	if err := w.copier.discard(left); err != nil {
 		w.cfg.Logger.Warn("what a dead worker left was not removed", "batch", j.work.Batch, "index", j.work.Index, "error", err)
 	}
+	return nil
 }
 
 // attempt runs the copy and catches what it may throw.
@@ -114,11 +133,14 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 	res = result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
 	thrown := panics.Try(func() {
-		if j.work.Kind == protocol.KindWebhook {
+		switch j.work.Kind {
+		case protocol.KindWebhook:
 			res.copied, err = w.notify(ctx, j)
-			return
+		case protocol.KindPart:
+			res.copied, err = w.copyPart(ctx, j)
+		case protocol.KindCopy:
+			res.copied, err = w.copy(ctx, j)
 		}
-		res.copied, err = w.copy(ctx, j)
 	})
 	res.attempt.End = time.Now().UTC()
 	res.attempt.Bytes, res.attempt.Resumes = res.copied.read, res.copied.resumes
@@ -130,7 +152,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 			Hint: "This is a bug in Copyfleet; the worker's log has the details.",
 		}
 	case err == nil:
-	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), work.Err() != nil:
+	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused), work.Err() != nil:
 		res.abandoned = err
 	case w.claims.lapsed(j.held):
 		res.abandoned = fmt.Errorf("%w: %w", errLeaseLost, err) // what failed here says nothing about the new owner's attempt
@@ -139,6 +161,8 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 		if res.abandoned == nil {
 			res.abandoned = err
 		}
+	case errors.Is(context.Cause(ctx), errStopped) && j.work.Kind == protocol.KindPart:
+		res.abandoned = errStopped // its item says so
 	case errors.Is(context.Cause(ctx), errStopped):
 		res.failure = &protocol.Failure{Class: protocol.Canceled, Code: "canceled", Message: "The batch was stopped while this item ran"}
 	default:
@@ -149,20 +173,34 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 }
 
 func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
+	t, err := w.transfer(ctx, j)
+	if err != nil {
+		return copied{}, err
+	}
+	t.inParts = func(
+		ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64,
+	) (copied, bool, error) {
+		return w.inParts(ctx, j, t, source, dest, object, resumes)
+	}
+	return w.copier.copy(ctx, t)
+}
+
+// transfer is the copy that an item asks for.
+func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 	if j.unreadable != nil {
-		return copied{}, &failureError{protocol.Failure{
+		return transfer{}, &failureError{protocol.Failure{
 			Class: protocol.Invalid, Code: "seal_unreadable", Message: "This worker cannot read the item's locations",
 			Cause: j.unreadable.Error(), Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
 		}}
 	}
-	return w.copier.copy(ctx, transfer{
+	return transfer{
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(),
 		conflict: j.asked.Conflict, digest: j.asked.Digest,
 		again: len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
-		stale: j.held.stale,
+		stale: j.stale,
 		fence: func() error { return w.fence(ctx, j) },
-	})
+	}, nil
 }
 
 // fence is asked right before a destination becomes visible: is the item still ours, and still wanted?

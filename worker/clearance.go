@@ -21,7 +21,7 @@ func (c *controls) confirm(ctx context.Context, answer *clearance, jobs []*job) 
 	asked := map[batchName]bool{}
 	for _, j := range jobs {
 		name := nameOf(&j.work)
-		if j.work.Kind != protocol.KindCopy || asked[name] {
+		if j.work.Kind == protocol.KindWebhook || asked[name] {
 			continue
 		}
 		asked[name] = true

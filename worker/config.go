@@ -28,9 +28,14 @@ type Config struct {
 	// system's temporary directory. SpoolLimit bounds one such content in bytes; 0: 5 GiB.
 	SpoolDir   string
 	SpoolLimit int64
-	Logger     *slog.Logger
-	Metrics    *observe.Metrics // nil: nothing is measured
-	Traces     *observe.Traces  // nil: no spans
+	// PartThreshold is from how many bytes on an item is moved in parts, where both of its ends can; 0: 64 MiB. PartSize is how many
+	// bytes a part has, rounded up to a MiB, and more where there would be too many; 0: 16 MiB.
+	PartThreshold, PartSize int64
+	// SpreadAfter is how long the rest of an item may take at the rate seen until its parts are made work for all workers. 0: 3 s.
+	SpreadAfter time.Duration
+	Logger      *slog.Logger
+	Metrics     *observe.Metrics // nil: nothing is measured
+	Traces      *observe.Traces  // nil: no spans
 }
 
 // DefaultSlots is the number of slots of a worker that is given none.
@@ -42,6 +47,10 @@ const (
 	defaultPauseGrace = 5 * time.Second
 	defaultMaxHold    = 24 * time.Hour
 	defaultSpoolLimit = 5 << 30
+
+	defaultPartThreshold = 64 << 20
+	defaultPartSize      = 16 << 20
+	defaultSpreadAfter   = 3 * time.Second
 )
 
 // ConfigError says which field of a [Config] breaks which rule.
@@ -70,6 +79,15 @@ func (c *Config) validate() error {
 	if c.SpoolLimit < 0 {
 		return &ConfigError{"SpoolLimit", "a number of bytes, or 0 for its default", c.SpoolLimit}
 	}
+	if c.PartThreshold < 0 || c.PartSize < 0 {
+		return &ConfigError{"PartThreshold or PartSize", "a number of bytes, or 0 for its default", min(c.PartThreshold, c.PartSize)}
+	}
+	if c.SpreadAfter < 0 {
+		return &ConfigError{"SpreadAfter", "a positive time, or 0 for its default", c.SpreadAfter}
+	}
+	c.PartThreshold = orDefault(c.PartThreshold, defaultPartThreshold)
+	c.PartSize = orDefault(c.PartSize, defaultPartSize)
+	c.SpreadAfter = orDefault(c.SpreadAfter, defaultSpreadAfter)
 	c.Slots = orDefault(c.Slots, DefaultSlots)
 	c.Drain = orDefault(c.Drain, defaultDrain)
 	c.PauseGrace = orDefault(c.PauseGrace, defaultPauseGrace)

@@ -61,6 +61,8 @@ type transfer struct {
 	digest    protocol.Digest         // what is computed; "": SHA-256
 	again     bool                    // an earlier attempt, or a worker that died, may have made the destination visible
 	watched   *protocol.Work          // whose progress is told; nil: nobody's
+	// inParts, unless nil, moves what is large enough in parts; see [Worker.inParts].
+	inParts func(ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64) (copied, bool, error)
 }
 
 // copied is what a copy came to; after an error only read, status, resumes and restart count.
@@ -70,11 +72,13 @@ type copied struct {
 	sha256   string
 	etag     string
 	verified bool
-	status   int    // HTTP, of the peer that was asked last; 0: none was
-	resumes  int    // how often the source broke off and went on
-	method   string // how it was made: one of the Method constants
-	skip     string // why it was not made, and need not be: one of the Skip constants
-	restart  string // why nothing of an earlier attempt could be used: one of the Restart constants
+	status   int                 // HTTP, of the peer that was asked last; 0: none was
+	resumes  int                 // how often the source broke off and went on
+	method   string              // how it was made: one of the Method constants
+	skip     string              // why it was not made, and need not be: one of the Skip constants
+	restart  string              // why nothing of an earlier attempt could be used: one of the Restart constants
+	resumed  int64               // bytes that an earlier attempt had stored
+	part     *protocol.PartState // of a part that was copied
 }
 
 // sourceError marks an error of the source, so that one that surfaces from the destination's Put is told
@@ -98,7 +102,7 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	return late(t, came, err)
 }
 
-// stream makes the copy in one go.
+// stream makes the copy with bytes that pass through here, in parts or in one go.
 func (c *copier) stream(ctx context.Context, t transfer) (copied, error) {
 	var resumes atomic.Int64
 	source := c.source(t)
@@ -107,14 +111,31 @@ func (c *copier) stream(ctx context.Context, t transfer) (copied, error) {
 		return copied{restart: t.restartOf(source, nil)}, blame(t, &sourceError{err})
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
-	came, err := c.move(ctx, t, object)
+	came, err := c.join(ctx, t, source, object, &resumes)
 	came.resumes = int(resumes.Load())
-	came.status, came.restart = peerStatus(t, object.Status, came.status), t.restartOf(source, object)
+	came.status = peerStatus(t, object.Status, came.status)
 	if err != nil {
 		return copied{read: came.read, status: came.status, resumes: came.resumes, restart: came.restart}, blame(t, err)
 	}
-	came.method = protocol.MethodStream
 	return came, nil
+}
+
+// join brings an open source to the destination.
+func (c *copier) join(ctx context.Context, t transfer, source storage.Source, object *storage.Object, resumes *atomic.Int64) (copied, error) {
+	if err := checkSize(t, object.Size); err != nil {
+		return copied{restart: t.restartOf(source, object)}, &sourceError{err}
+	}
+	destination, restart := c.destination(t), ""
+	if t.inParts != nil {
+		came, took, err := t.inParts(ctx, source, destination, object, resumes)
+		if took || err != nil {
+			return came, err
+		}
+		restart = came.restart
+	}
+	came, err := c.move(ctx, t, destination, object)
+	came.method, came.restart = protocol.MethodStream, orDefault(restart, t.restartOf(source, object))
+	return came, err
 }
 
 // open opens the source. A body that breaks off goes on by itself, where the source can be read from the middle; each time is counted. A
@@ -124,6 +145,16 @@ func (c *copier) open(ctx context.Context, t transfer, source storage.Source, re
 		return source.Open(ctx)
 	}
 	return resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
+}
+
+// openRange opens a part of the source, in the same way.
+func (c *copier) openRange(
+	ctx context.Context, t *transfer, source storage.Ranger, mark storage.Mark, offset, length int64, resumes *atomic.Int64,
+) (*storage.Object, error) {
+	if t.src.Type == protocol.SandboxFile {
+		return source.OpenRange(ctx, mark, offset, length) //nolint:wrapcheck // the driver's own words
+	}
+	return resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
 }
 
 // restartOf says why an attempt that is not the first one begins at the first byte; "": it is the first, or nothing was to be continued.
@@ -151,15 +182,11 @@ func (t *transfer) ready() error {
 	return nil
 }
 
-// move brings an open source to the destination.
-func (c *copier) move(ctx context.Context, t transfer, object *storage.Object) (copied, error) {
-	if err := checkSize(t, object.Size); err != nil {
-		return copied{}, &sourceError{err}
-	}
+// move brings an open source to the destination in one go.
+func (c *copier) move(ctx context.Context, t transfer, destination storage.Destination, object *storage.Object) (copied, error) {
 	meter := newMeter(t, object)
 	defer c.progress.end(meter)
 	meter.progress = c.progress
-	destination := c.destination(t)
 	content := storage.Content{Body: meter, Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew()}
 	content.Ready = func() error {
 		if err := meter.complete(t); err != nil {

@@ -14,31 +14,52 @@ import (
 
 // finish makes the receipt of an attempt, which has left its slot, plans the next one if there is to be one, and has it all reported.
 func (w *Worker) finish(work context.Context, j *job, res result) {
+	if j.work.Kind == protocol.KindPart {
+		w.finishPart(work, j, &res)
+		return
+	}
 	verdict := done
 	if res.failure != nil {
 		verdict = j.decide(&res)
 	}
 	receipt := j.receipt(res, verdict)
 	w.log(j, &receipt)
-	if verdict != retry {
+	if verdict != retry && (!j.mayHaveParts() || verdict == done && res.copied.skip == "" && res.copied.method != protocol.MethodServerCopy) {
 		w.report(work, j, &receipt)
 		return
 	}
 	w.retrying.Go(func() {
-		if err := w.planRetry(work, j, receipt, res); err != nil {
+		if err := w.prepare(work, j, verdict, receipt, res); err != nil {
 			w.abandon(work, err, j)
 			w.reporter.leave()
 			return
 		}
-		failpoint.HitItem(failpoint.RetryPlanned, j.asked.ID)
 		w.report(work, j, &receipt)
 	})
+}
+
+// prepare does what an item needs before that is told which is not copied: its next attempt is planned, or what is left of its parts is removed.
+func (w *Worker) prepare(work context.Context, j *job, v verdict, receipt protocol.Receipt, res result) error {
+	if v != retry {
+		return w.removeParts(work, j)
+	}
+	if err := w.planRetry(work, j, receipt, res); err != nil {
+		return err
+	}
+	failpoint.HitItem(failpoint.RetryPlanned, j.asked.ID)
+	return nil
 }
 
 // putDown ends the work on an item that came to nothing: nobody wants it any more, or somebody else is to do it.
 func (w *Worker) putDown(work context.Context, j *job, why error) {
 	switch {
 	case errors.Is(why, errUnwanted), errors.Is(why, errGone), errors.Is(why, errStopped), errors.Is(why, errPaused):
+		if errors.Is(why, errStopped) {
+			if err := w.removeParts(work, j); err != nil {
+				w.abandon(work, err, j)
+				return
+			}
+		}
 		w.cfg.Logger.Info("an item was dropped", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
 		w.discard(j)
 	default:
@@ -101,6 +122,7 @@ func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	switch v {
 	case done:
 		r.State, r.Bytes, r.SHA256, r.ETag, r.Verified = protocol.ItemSucceeded, res.copied.stored, res.copied.sha256, res.copied.etag, res.copied.verified
+		r.ResumedFrom = res.copied.resumed
 		if r.Method, r.SkipReason = res.copied.method, res.copied.skip; r.SkipReason != "" {
 			r.State = protocol.ItemSkipped
 		}

@@ -26,6 +26,10 @@ type job struct {
 	cancel    context.CancelCauseFunc // ends it
 	clearance *clearance              // of all that were claimed with it
 	sweep     bool                    // it is not to be run any more: only what dead owners left is to be removed
+	stale     []string                // hidden destinations that are to be removed
+	parted    bool                    // it has begun to be moved in parts
+	entered   time.Time               // when it began to run
+	out       bool                    // it has left its slot, and waits for parts
 
 	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
 	unreadable error                  // why it is not known
@@ -36,7 +40,7 @@ func (j *job) bulk() bool { return j.work.Lane != protocol.Interactive }
 // repeated reports whether the item may have been delivered before. A retry counts: a crash between planning and reporting it
 // leaves it beside the old delivery.
 func (j *job) repeated() bool {
-	return j.delivery.Repeated || j.work.Recheck || len(j.work.Attempts) > 0
+	return j.delivery.Repeated || j.work.Recheck || j.work.Sweep || len(j.work.Attempts) > 0
 }
 
 // takeWork fetches items for free slots and passes on what is to be run, until the intake's context ends.
@@ -135,13 +139,17 @@ func (w *Worker) admit(ctx context.Context, j *job, paused map[batchName]bool) b
 // unwanted reports whether nobody waits for an item any more: it has its outcome, or its batch is stopped or paused. Of a stopped
 // batch an item that a dead worker may have had is let through, for what that one left to be removed.
 func (w *Worker) unwanted(ctx context.Context, j *job, paused map[batchName]bool) (bool, error) {
+	if j.work.Sweep {
+		j.sweep = true
+		return false, nil
+	}
 	wanted := protocol.WantRun
-	if j.work.Kind == protocol.KindCopy {
+	if j.work.Kind != protocol.KindWebhook {
 		wanted = w.controls.wanted(nameOf(&j.work))
 	}
 	switch wanted {
 	case protocol.WantStop:
-		j.sweep = j.repeated()
+		j.sweep = j.repeated() && j.work.Kind == protocol.KindCopy
 		return !j.sweep, nil
 	case protocol.WantPause:
 		// What the watch told may be old: an item that was fed after a resume must not be dropped.
@@ -158,6 +166,9 @@ func (w *Worker) unwanted(ctx context.Context, j *job, paused map[batchName]bool
 			return true, nil
 		}
 	case protocol.WantRun:
+	}
+	if j.work.Kind == protocol.KindPart {
+		return false, nil // its plan is looked at in its slot
 	}
 	return w.settled.look(ctx, &j.work, j.repeated())
 }

@@ -67,7 +67,9 @@ func newManifests(pages, batches *broker.Bucket, sealer *protocol.Sealer) *manif
 // says that the broker is away. What is returned is shared and must not be changed.
 func (m *manifests) item(ctx context.Context, work *protocol.Work) (*protocol.ManifestItem, error) {
 	if len(work.Sealed) > 0 {
-		item, err := m.sealer.OpenItem(work.Ref(), work.Sealed)
+		ref := work.Ref()
+		ref.Part = 0 // it is sealed for the item
+		item, err := m.sealer.OpenItem(ref, work.Sealed)
 		if item.ID == "" {
 			item.ID = work.ID
 		}

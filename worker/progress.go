@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -40,6 +41,20 @@ func (m *meter) watch() {
 	m.progress.large[m] = true
 }
 
+// newCounter returns a meter that only counts, and tells how far its copy is.
+func newCounter(t transfer, object *storage.Object, told *progress) *meter {
+	return &meter{item: t.id, from: t.src, size: object.Size, most: -1, start: time.Now(), work: t.watched, progress: told}
+}
+
+// count notes bytes that were read.
+func (m *meter) count(n int) {
+	m.read.Add(int64(n))
+	if n > 0 {
+		failpoint.HitItem(failpoint.BytesMoving, m.item)
+	}
+	m.watch()
+}
+
 // end forgets a copy. p may be nil.
 func (p *progress) end(m *meter) {
 	if p == nil || !m.told {
@@ -69,7 +84,7 @@ func (p *progress) tell() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for m := range p.large {
-		news := protocol.Progress{Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.read.Load(), Start: m.start.UTC()}
+		news := protocol.Progress{Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.read.Load() + m.ahead.Load(), Start: m.start.UTC()}
 		switch {
 		case m.size != storage.UnknownSize:
 			news.Size = &m.size

@@ -30,7 +30,10 @@ type reporter struct {
 
 // news is an item that is done with here, and its encoded report.
 type news struct {
-	job    *job
+	job    *job // nil: nobody waits for it to be stored
+	part   bool // it is that of a part
+	id     string
+	urgent bool
 	report []byte
 	since  time.Time // when it was made
 }
@@ -73,7 +76,7 @@ func (r *reporter) leave() {
 func (r *reporter) add(n news) {
 	r.mu.Lock()
 	r.gathered = append(r.gathered, n)
-	first, urgent := len(r.gathered) == 1, !n.job.bulk() || len(r.gathered) >= r.many
+	first, urgent := len(r.gathered) == 1, n.urgent || len(r.gathered) >= r.many
 	wake := first || urgent && !r.urgent
 	r.urgent = r.urgent || urgent
 	r.mu.Unlock()
@@ -149,13 +152,22 @@ func (w *Worker) reportAll(work context.Context) {
 
 // reportBundle stores a bundle and answers its deliveries, never the other way round. What could not be stored is handed back.
 func (w *Worker) reportBundle(work context.Context, bundle []news) {
-	jobs := make([]*job, len(bundle))
+	jobs := make([]*job, 0, len(bundle))
 	for i := range bundle {
-		jobs[i] = bundle[i].job
+		if bundle[i].job != nil {
+			jobs = append(jobs, bundle[i].job)
+		}
 	}
 	if err := w.storeFirmly(work, bundle); err != nil {
-		w.abandon(work, err, jobs...)
+		if len(jobs) > 0 {
+			w.abandon(work, err, jobs...)
+		}
 	} else {
+		for i := range bundle {
+			if bundle[i].part {
+				failpoint.HitItem(failpoint.PartReported, bundle[i].id)
+			}
+		}
 		w.stored(work, bundle)
 		w.answer(jobs)
 	}
@@ -194,16 +206,7 @@ const (
 // storeFirmly stores a bundle however long the broker is away, as long as the work goes on: an outcome that
 // was reached is not thrown away because of a moment without a leader.
 func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
-	data := w.reporter.bundle[:0]
-	data = append(data, w.reporter.head...)
-	for i := range bundle {
-		if i > 0 {
-			data = append(data, ',')
-		}
-		data = append(data, bundle[i].report...)
-	}
-	data = append(data, "]}"...)
-	w.reporter.bundle = data
+	data := w.reporter.encode(bundle)
 	for wait := storeRetry; ; wait = min(2*wait, storeRetryCap) {
 		err := w.conn.PublishReports(work, data)
 		if err == nil || work.Err() != nil || errors.Is(err, broker.ErrTooLarge) {
@@ -214,6 +217,29 @@ func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
 	}
 }
 
+// encode makes the message of a bundle, in place of the last one. The reports of items stand before those of parts.
+func (r *reporter) encode(bundle []news) []byte {
+	data := append(r.bundle[:0], r.head...)
+	for _, parts := range []bool{false, true} {
+		first := true
+		for i := range bundle {
+			if bundle[i].part != parts {
+				continue
+			}
+			switch {
+			case !first:
+				data = append(data, ',')
+			case parts:
+				data = append(data, `],"parts":[`...)
+			}
+			first = false
+			data = append(data, bundle[i].report...)
+		}
+	}
+	r.bundle = append(data, "]}"...)
+	return r.bundle
+}
+
 // report gives the news of an item to the reporter. The item has room there.
 func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt) {
 	encoded, err := appendReport(make([]byte, 0, reportSize), &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
@@ -222,5 +248,5 @@ func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt)
 		w.reporter.leave()
 		return
 	}
-	w.reporter.add(news{job: j, report: encoded, since: time.Now()})
+	w.reporter.add(news{job: j, id: j.asked.ID, urgent: !j.bulk(), report: encoded, since: time.Now()})
 }

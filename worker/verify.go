@@ -24,7 +24,9 @@ type meter struct {
 	size int64     // as the source tells it
 	most int64     // bytes that the caller expects; negative: any number
 	read atomic.Int64
-	eof  bool
+	// ahead is how many bytes are at the destination that others have read.
+	ahead atomic.Int64
+	eof   bool
 
 	start    time.Time
 	work     *protocol.Work

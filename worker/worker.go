@@ -29,6 +29,9 @@ type Worker struct {
 	copier    *copier
 	sealer    *protocol.Sealer
 	slots     *slots
+	parts     partRecords
+	waits     chan struct{} // holds a token for each item that waits for its parts outside of the slots
+	stopping  chan struct{} // closed when no more work is taken
 	notices   *notices
 	alone     chan struct{} // holds one token: items under suspicion run one at a time
 }
@@ -62,6 +65,10 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	parts, err := conn.Bucket(ctx, broker.PartBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	claims := newClaims(&cfg, claimBucket, batches, conn)
 	w := &Worker{
 		cfg:       cfg,
@@ -75,6 +82,9 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn)},
 		sealer:    sealer,
 		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
+		parts:     partRecords{parts},
+		waits:     make(chan struct{}, waitMost(cfg.Slots)),
+		stopping:  make(chan struct{}),
 		notices:   newNotices(cfg.Slots),
 		alone:     make(chan struct{}, 1),
 	}
@@ -106,7 +116,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 
-	running := pool.New().WithMaxGoroutines(2 * w.cfg.Slots) // those in the line, too
+	running := pool.New().WithMaxGoroutines(2*w.cfg.Slots + waitMost(w.cfg.Slots)) // those in the line, and those that wait for parts, too
 	background := pool.New()
 	background.Go(func() { w.reportAll(work) })
 	background.Go(func() { w.controls.follow(work) })
@@ -118,6 +128,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	starting.Go(func() { w.startAll(ctx, work, running) })
 
 	w.takeWork(ctx)
+	close(w.stopping)
 	stopPlans() // others answer
 	w.starter.close()
 	starting.Wait()

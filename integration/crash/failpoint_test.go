@@ -34,6 +34,11 @@ var elsewhere = map[failpoint.Point]string{
 
 	failpoint.NoticeSent: "TestKilledAfterTheNotice",
 
+	failpoint.UploadBegun: "TestKilledWhileCopyingParts", failpoint.PartPlanned: "TestKilledWhileCopyingParts", failpoint.PartStored: "TestKilledWhileCopyingParts",
+	failpoint.PartReported: "TestKilledWhileCopyingParts", failpoint.PartsSpread: "TestKilledWhileCopyingParts", failpoint.PartsComplete: "TestKilledWhileCopyingParts",
+	failpoint.Completing: "TestKilledWhileCopyingParts", failpoint.UploadCompleted: "TestKilledWhileCopyingParts", failpoint.PartsCleared: "TestKilledWhileCopyingParts",
+	failpoint.UploadAborted: "TestKilledWhileCopyingParts",
+
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
 }

@@ -25,6 +25,16 @@ const (
 	LeaseChecked       Point = "lease_checked"       // as above, and the item is still ours
 	Renamed            Point = "renamed"             // the file of a sandbox is visible, its name not yet durable
 	DestinationVisible Point = "destination_visible" // the copy is made
+	UploadBegun        Point = "upload_begun"        // what parts are to be written to is there, the plan of the parts is not
+	PartPlanned        Point = "part_planned"        // the plan is stored, no part is
+	PartStored         Point = "part_stored"         // a part is stored, which was not reported
+	PartReported       Point = "part_reported"       // it is in the report stream
+	PartsSpread        Point = "parts_spread"        // parts are in the queue
+	PartsComplete      Point = "parts_complete"      // all parts are stored and known to the owner, the digest is perhaps not
+	Completing         Point = "completing"          // the plan says that the content is made visible, which it is not
+	UploadCompleted    Point = "upload_completed"    // it is visible, the records of the parts are there
+	PartsCleared       Point = "parts_cleared"       // they are removed, the item is not reported
+	UploadAborted      Point = "upload_aborted"      // of an item that is given up what was stored is removed, the records are not
 	NoticeSent         Point = "notice_sent"         // a receiver has taken the notice of a batch's end, nobody wrote it down
 	RetryPlanned       Point = "retry_planned"       // the next attempt is scheduled, this one not reported
 	ReportStored       Point = "report_stored"       // the outcome is in the report stream
@@ -62,6 +72,7 @@ const (
 var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
+	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
 	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, SweepAsked, BatchEmptied, BatchRemoved,

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"io"
+
+	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// complete checks an item whose parts are all stored, and makes it visible.
+func (o *owner) complete(ctx context.Context) (storage.Stored, error) {
+	failpoint.HitItem(failpoint.PartsComplete, o.t.id)
+	if err := o.verify(ctx); err != nil {
+		return storage.Stored{}, err
+	}
+	content := storage.PartContent{Size: o.plan.Size, PartSize: o.plan.PartSize, ContentType: o.plan.ContentType, OnlyNew: o.t.onlyNew(), Fresh: o.plan.Stale}
+	parts := make([]storage.PartStored, len(o.states))
+	for i := range o.states {
+		s := &o.states[i]
+		parts[i] = storage.PartStored{Number: s.Number, Size: s.Size, ETag: s.ETag, Checksum: s.Checksum}
+		content.Fresh = content.Fresh || s.Twice
+	}
+	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Completing = true }); err != nil {
+		return storage.Stored{}, err
+	}
+	failpoint.HitItem(failpoint.Completing, o.t.id)
+	stored, err := o.to.Complete(ctx, o.plan.Upload, content, parts, o.t.ready)
+	if err != nil {
+		return storage.Stored{}, err //nolint:wrapcheck // of the destination
+	}
+	failpoint.HitItem(failpoint.UploadCompleted, o.t.id)
+	if err := o.readBack(ctx); err != nil {
+		return storage.Stored{}, err
+	}
+	if err := o.w.parts.remove(context.WithoutCancel(ctx), o.j.held.Ref); err != nil { // an aggregator does it later
+		o.w.cfg.Logger.Info("the records of an item's parts were not removed", "batch", o.j.work.Batch, "index", o.j.work.Index, "error", err)
+	}
+	o.j.parted = false
+	failpoint.HitItem(failpoint.PartsCleared, o.t.id)
+	failpoint.HitItem(failpoint.DestinationVisible, o.t.id)
+	return stored, nil
+}
+
+// verify holds what was stored to what the caller expects. What was not digested in passing is read where it lies, if that is possible.
+func (o *owner) verify(ctx context.Context) error {
+	if o.chain.idle() {
+		return nil
+	}
+	if reader, can := o.to.(storage.UploadReader); can && o.chain.at < o.plan.Size {
+		if err := o.digest(ctx, reader, o.plan.Size-o.chain.at); err != nil {
+			return err
+		}
+	}
+	if o.chain.at != o.plan.Size {
+		if o.readable() {
+			return nil // it is read back when it is visible
+		}
+		return storage.Errorf(storage.Internal, "digest_unknown", "verify", o.t.dest.Redacted(), "only %d of %d bytes were digested", o.chain.at, o.plan.Size)
+	}
+	if err := checkDigest(o.t, "sha256", o.t.expect.SHA256, o.chain.sha); err != nil {
+		return &sourceError{err}
+	}
+	if o.chain.md5 != nil {
+		if err := checkDigest(o.t, "md5", o.t.expect.MD5, o.chain.md5); err != nil {
+			return &sourceError{err}
+		}
+	}
+	return nil
+}
+
+// readBack digests an object that others wrote parts of: it is for the receipt only.
+func (o *owner) readBack(ctx context.Context) error {
+	if o.chain.idle() || o.chain.at == o.plan.Size {
+		return nil
+	}
+	object, err := o.w.copier.source(transfer{org: o.t.org, src: o.t.dest}).Open(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // of the destination
+	}
+	defer func() { _ = object.Body.Close() }() // only read
+	o.chain.reset()
+	got, err := io.Copy(o.chain, stopping{ctx, object.Body})
+	if err != nil {
+		return err //nolint:wrapcheck // of the destination
+	}
+	if got != o.plan.Size {
+		return storage.Errorf(storage.Corrupt, "destination_size_mismatch", "verify", o.t.dest.Redacted(), "it has %d bytes, %d were written", got, o.plan.Size)
+	}
+	return nil
+}
+
+// dropParts removes all that was stored of an item's parts, and what is known of them. had reports whether there was anything. A newer owner's is left alone.
+func (w *Worker) dropParts(ctx context.Context, j *job, to storage.PartDestination) (had bool, err error) {
+	plan, revision, err := w.parts.plan(ctx, j.held.Ref)
+	if err != nil || revision == 0 {
+		return false, err
+	}
+	if plan.Fence > j.held.Fence {
+		return false, errLeaseLost
+	}
+	plan.Epoch++ // works of parts that wait are not wanted any more, and whoever else takes itself for the owner is stopped
+	plan.Fence = j.held.Fence
+	if _, err := w.parts.save(ctx, j.held.Ref, &plan, revision); err != nil {
+		return true, err
+	}
+	if plan.Spread {
+		w.partsEnd(ctx, j)
+	}
+	if err := to.Abort(ctx, plan.Upload); err != nil {
+		return true, err //nolint:wrapcheck // of the destination
+	}
+	failpoint.HitItem(failpoint.UploadAborted, j.asked.ID)
+	if err := w.parts.remove(ctx, j.held.Ref); err != nil {
+		return true, err
+	}
+	j.parted = false
+	return true, nil
+}

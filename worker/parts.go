@@ -1,0 +1,322 @@
+package worker
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// owner moves an item in parts: the one that holds the item does. Of all owners that an item may have at once, after a pause of a process
+// or of the network, the plan's revision lets one go on.
+type owner struct {
+	w    *Worker
+	j    *job
+	t    transfer
+	from storage.Ranger
+	to   storage.PartDestination
+
+	mark     storage.Mark // of the source
+	kind     string       // content type
+	plan     protocol.PartPlan
+	revision uint64
+	states   []protocol.PartState // of the parts, in order; see [isStored]
+	resumes  *atomic.Int64        // of broken bodies
+	resumed  int64                // bytes that earlier owners had stored
+	waits    bool                 // it has a place among those that wait for their parts
+	spread   bool                 // an earlier owner had spread the parts
+	chain    *chain
+	kept     []byte // the state of the chain at keptAt, the end of a part
+	keptAt   int64
+	meter    *meter // of what this owner reads
+}
+
+// maxRestarts is how often an attempt begins anew because its source or its upload is not what it was.
+const maxRestarts = 2
+
+// inParts moves an open source in parts. took is false if the item is to be moved as a whole; then restart says what was given up for that.
+func (w *Worker) inParts(ctx context.Context, j *job, t transfer, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64) (came copied, took bool, err error) {
+	from, ranged := source.(storage.Ranger)
+	to, parted := dest.(storage.PartDestination)
+	if !parted {
+		return copied{}, false, nil
+	}
+	mark := object.Mark()
+	if !ranged || !object.Ranges || !mark.Strong() || object.Size < w.cfg.PartThreshold || object.Size <= partSize(object.Size, w.cfg.PartSize, to.PartLimits()) {
+		if !j.mayHaveParts() {
+			return copied{}, false, nil
+		}
+		had, err := w.dropParts(ctx, j, to)
+		if had {
+			came.restart = protocol.RestartSourceChanged
+		}
+		return came, false, err
+	}
+	j.parted = true
+	o := &owner{w: w, j: j, t: t, from: from, to: to, resumes: resumes}
+	o.meter = newCounter(t, object, w.copier.progress)
+	defer w.copier.progress.end(o.meter)
+	defer func() {
+		if o.waits {
+			<-w.waits
+		}
+	}()
+	came, err = o.run(ctx, object)
+	return came, true, err
+}
+
+// mayHaveParts reports whether an earlier owner may have left parts of an item, or this one has begun some.
+func (j *job) mayHaveParts() bool {
+	return j.work.Kind == protocol.KindCopy && (j.parted || j.repeated())
+}
+
+// run moves the item. What turns out to be of no use any more is given up, and everything begun anew.
+func (o *owner) run(ctx context.Context, object *storage.Object) (copied, error) {
+	reason := ""
+	for restarts := 0; ; restarts++ {
+		stored, err := o.move(ctx, object, reason)
+		if err == nil {
+			return o.came(stored), nil
+		}
+		reason = restartReason(err)
+		if reason == "" || restarts == maxRestarts || ctx.Err() != nil {
+			return o.failed(), err
+		}
+		o.w.cfg.Logger.Info("an item begins anew", "batch", o.j.work.Batch, "index", o.j.work.Index, "reason", reason, "error", err)
+		again, openErr := o.from.Open(ctx)
+		if openErr != nil {
+			return o.failed(), &sourceError{openErr}
+		}
+		defer func() { _ = again.Body.Close() }() //nolint:gocritic,revive // at most maxRestarts of them
+		if mark := again.Mark(); !mark.Strong() || mark.Size == 0 {
+			return o.failed(), err
+		}
+		if err := checkSize(o.t, again.Size); err != nil {
+			return o.failed(), &sourceError{err}
+		}
+		object = again
+	}
+}
+
+// failed is what a copy that failed came to.
+func (o *owner) failed() copied {
+	return copied{read: o.meter.read.Load(), restart: o.plan.RestartReason}
+}
+
+// restartReason is why all is to begin anew after an error; "": it is an error like any other.
+func restartReason(err error) string {
+	if source, ok := errors.AsType[*sourceError](err); ok {
+		if e, ok := errors.AsType[*storage.Error](source.err); ok && e.Code == storage.CodeSourceChanged {
+			return protocol.RestartSourceChanged
+		}
+		return ""
+	}
+	if own, ok := errors.AsType[*failureError](err); ok { // of a part that another worker had
+		switch own.failure.Code {
+		case storage.CodeSourceChanged:
+			return protocol.RestartSourceChanged
+		case storage.CodeUploadGone:
+			return protocol.RestartUploadGone
+		}
+		return ""
+	}
+	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == storage.CodeUploadGone {
+		return protocol.RestartUploadGone
+	}
+	return ""
+}
+
+// move plans the parts, or finds the plan, has them copied, and makes the whole visible. reason is why what the plan says is given up.
+func (o *owner) move(ctx context.Context, object *storage.Object, reason string) (storage.Stored, error) {
+	o.mark, o.kind = object.Mark(), object.ContentType
+	if err := o.begin(ctx, reason); err != nil {
+		return storage.Stored{}, err
+	}
+	err := o.inOrder(ctx, object)
+	if errors.Is(err, errSpread) {
+		err = o.scatter(ctx)
+	}
+	if err != nil {
+		return storage.Stored{}, err
+	}
+	return o.complete(ctx)
+}
+
+// begin finds the plan of the item and takes it over, or makes one.
+func (o *owner) begin(ctx context.Context, reason string) error {
+	var err error
+	if o.plan, o.revision, err = o.w.parts.plan(ctx, o.j.held.Ref); err != nil {
+		return err
+	}
+	if o.revision == 0 {
+		return o.anew(ctx, reason)
+	}
+	if reason == "" {
+		reason = o.unusable()
+	}
+	if reason == "" {
+		return o.takeOver(ctx)
+	}
+	// Whoever else takes itself for the owner is stopped first: what is removed here might be what that one goes on with.
+	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Epoch++ }); err != nil {
+		return err
+	}
+	if err := o.to.Abort(ctx, o.plan.Upload); err != nil {
+		return err //nolint:wrapcheck // of the destination
+	}
+	return o.anew(ctx, reason)
+}
+
+// unusable is why the plan that was found cannot be continued; "": it can.
+func (o *owner) unusable() string {
+	p := &o.plan
+	switch {
+	case p.Version > protocol.PartVersion, p.Upload == "", p.PartSize <= 0, p.Count <= 0, int64(p.Count) != (p.Size+p.PartSize-1)/p.PartSize:
+		return protocol.RestartPlanChanged
+	case !planMark(p).Equal(o.mark):
+		return protocol.RestartSourceChanged
+	}
+	return ""
+}
+
+// save writes the plan with a change. An error of another owner's having written is [errLeaseLost].
+func (o *owner) save(ctx context.Context, change func(*protocol.PartPlan)) error {
+	plan := o.plan
+	plan.Version, plan.Fence = protocol.PartVersion, o.j.held.Fence
+	change(&plan)
+	revision, err := o.w.parts.save(ctx, o.j.held.Ref, &plan, o.revision)
+	if err != nil {
+		return err
+	}
+	o.plan, o.revision = plan, revision
+	return nil
+}
+
+// takeOver continues what an earlier owner, or an earlier attempt, has begun.
+func (o *owner) takeOver(ctx context.Context) error {
+	o.spread = o.plan.Spread
+	err := o.save(ctx, func(p *protocol.PartPlan) {
+		p.Epoch++
+		p.Stale = p.Stale || p.Spread || len(o.j.held.stale) > 0
+		p.Spread = false
+	})
+	if err != nil {
+		return err
+	}
+	o.states = make([]protocol.PartState, o.plan.Count)
+	if err := o.w.parts.fill(ctx, o.j.held.Ref, &o.plan, o.states); err != nil {
+		return err
+	}
+	o.resumeChain()
+	o.resumed = 0
+	for i := range o.states {
+		if isStored(&o.states[i]) {
+			o.resumed += o.sizeOf(i + 1)
+		}
+	}
+	o.meter.ahead.Store(o.resumed)
+	return nil
+}
+
+// resumeChain goes on with the digest from the last part up to which all parts are stored and one tells its state. Where the digest has to be known
+// before the content is visible, and can be had in no other way, parts behind that one are copied once more.
+func (o *owner) resumeChain() {
+	o.chain = newChain(&o.t)
+	if o.chain.idle() {
+		return
+	}
+	end := 0
+	for end < len(o.states) && isStored(&o.states[end]) {
+		end++
+	}
+	from := 0
+	for n := end; n > 0 && from == 0; n-- {
+		if state := o.states[n-1].Chain; len(state) > 0 && o.chain.resume(state, o.offset(n)+o.sizeOf(n)) {
+			from = n
+		}
+	}
+	o.keepChain()
+	if !o.readable() {
+		clear(o.states[from:])
+	}
+}
+
+// anew begins an upload and makes a plan for it.
+func (o *owner) anew(ctx context.Context, reason string) error {
+	size := partSize(o.mark.Size, o.w.cfg.PartSize, o.to.PartLimits())
+	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew()}
+	upload, err := o.to.Begin(ctx, content)
+	if err != nil {
+		return err //nolint:wrapcheck // of the destination
+	}
+	failpoint.HitItem(failpoint.UploadBegun, o.t.id)
+	err = o.save(ctx, func(p *protocol.PartPlan) {
+		*p = protocol.PartPlan{
+			Version: p.Version, Epoch: max(p.Epoch, 1), Fence: p.Fence,
+			ETag: o.mark.ETag, Modified: o.mark.Modified, Size: o.mark.Size, ContentType: o.kind,
+			PartSize: size, Count: int((o.mark.Size + size - 1) / size), Upload: upload, RestartReason: reason, Created: time.Now().UTC(),
+		}
+	})
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
+		defer cancel()
+		if abortErr := o.to.Abort(ctx, upload); abortErr != nil {
+			o.w.cfg.Logger.Warn("what was begun for an item was not removed", "batch", o.j.work.Batch, "index", o.j.work.Index, "error", abortErr)
+		}
+		return err
+	}
+	failpoint.HitItem(failpoint.PartPlanned, o.t.id)
+	o.kept, o.keptAt = nil, 0
+	o.states, o.chain, o.resumed, o.spread = make([]protocol.PartState, o.plan.Count), newChain(&o.t), 0, false
+	o.meter.ahead.Store(0)
+	return nil
+}
+
+const abortLimit = 30 * time.Second
+
+// offset is where a part begins. Numbers begin with 1.
+func (o *owner) offset(number int) int64 { return int64(number-1) * o.plan.PartSize }
+
+func (o *owner) sizeOf(number int) int64 { return partLength(&o.plan, number) }
+
+func partLength(plan *protocol.PartPlan, number int) int64 {
+	return min(plan.PartSize, plan.Size-int64(number-1)*plan.PartSize)
+}
+
+// missing is the first part from a number on that is not stored; 0: there is none.
+func (o *owner) missing(from int) int {
+	for n := from; n <= len(o.states); n++ {
+		if !isStored(&o.states[n-1]) {
+			return n
+		}
+	}
+	return 0
+}
+
+// left is how many parts are missing, and how many bytes they have.
+func (o *owner) left() (parts int, bytes int64) {
+	for i := range o.states {
+		if !isStored(&o.states[i]) {
+			parts++
+			bytes += o.sizeOf(i + 1)
+		}
+	}
+	return parts, bytes
+}
+
+// came is what the copy came to.
+func (o *owner) came(stored storage.Stored) copied {
+	came := copied{
+		read: o.meter.read.Load(), stored: stored.Bytes, etag: stored.ETag, verified: true, status: stored.Status,
+		method: protocol.MethodParts, resumed: o.resumed, restart: o.plan.RestartReason,
+	}
+	if o.chain.sha != nil && o.chain.at == o.plan.Size {
+		came.sha256 = hex.EncodeToString(o.chain.sha.Sum(nil))
+	}
+	return came
+}
