@@ -42,6 +42,9 @@ type Error struct {
 	// Status is the HTTP status of the peer, with StatusText its phrase ("404 Not Found"); 0 if there was none.
 	Status     int
 	StatusText string
+	// Reason is the peer's own word for why it refused an upload, where it told one as stores do (S3's error codes); it is no text for
+	// people, and it may be wrong or missing.
+	Reason string
 	// RetryAfter is how long the peer asked to wait; 0 if it did not.
 	RetryAfter time.Duration
 	// Err is the cause. Drivers strip credentials from it before they set it (url.Error prints whole URLs).

@@ -59,6 +59,8 @@ type Stored struct {
 	ETag  string // as the receiver told it; "" if it did not
 	// Status is the HTTP status of the receiver's answer; 0 if there was none.
 	Status int
+	// Checksum is that of what the receiver stored, as it told it: "crc64nvme:" and base64; "" if it did not.
+	Checksum string
 	// Compared says that the receiver has a checksum of what it stored, and that it is that of the bytes that were read.
 	Compared bool
 }

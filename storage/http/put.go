@@ -84,12 +84,18 @@ func (u *upload) prepare(what *call, content storage.Content) (*transfer, *http.
 // the receiver cannot have what it was not given.
 func (t *transfer) judge(resp *http.Response) (storage.Stored, error) {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return storage.Stored{}, t.status(resp)
+		e := t.status(resp)
+		e.Reason = reason(resp)
+		return storage.Stored{}, e
 	}
 	if c := t.conn.Load(); !t.sent || c != nil && c.dropped.Load() {
 		e := t.fail(storage.Interrupted, "early_answer", "the receiver reported success before it had everything")
 		e.Status, e.StatusText = resp.StatusCode, http.StatusText(resp.StatusCode)
 		return storage.Stored{}, e
 	}
-	return storage.Stored{Bytes: t.content.Size, ETag: told(resp.Header, "Etag"), Status: resp.StatusCode}, nil
+	stored := storage.Stored{Bytes: t.content.Size, ETag: told(resp.Header, "Etag"), Status: resp.StatusCode}
+	if sum := told(resp.Header, "X-Amz-Checksum-Crc64nvme"); sum != "" {
+		stored.Checksum = storage.DigestCRC64NVME + ":" + sum
+	}
+	return stored, nil
 }

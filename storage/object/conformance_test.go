@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		storagetest.Run(t, storagetest.Harness{
-			Features: storagetest.Features{Source: true, Destination: true, NeedsSize: true},
+			Features: storagetest.Features{Source: true, Destination: true},
 			NewSource: func(t *testing.T, data []byte) storage.Source {
 				key := newKey()
 				e.seed(t, bucket, key, data)

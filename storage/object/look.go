@@ -73,4 +73,4 @@ func isDenied(err error) bool {
 }
 
 // LargestPut is the most bytes that a destination takes.
-func (o *destination) LargestPut() int64 { return maxPut }
+func (o *destination) LargestPut() int64 { return maxObject }

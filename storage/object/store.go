@@ -5,7 +5,12 @@
 // until the content is ready. An object is visible whole or not at all: that is S3's promise, and an upload
 // cut short is no upload.
 //
-// It does not write objects above 5 GiB, which need several parts.
+// Content is held to its checksum (CRC-64/NVME), which is computed while it is read: before the content of small objects, behind it where
+// the store takes that (see [destination.compares]). The store refuses what differs, so nothing wrong becomes visible. A store that
+// knows no checksums works without; then Stored.Compared is false.
+//
+// Content above 5 GiB, and of unknown length, is written in parts (a multipart upload), of which nothing is seen before the last step. An
+// upload that a crash cut short stays with the store until that removes it: MinIO does so after 24 hours, others need a rule.
 package object
 
 import (
@@ -15,6 +20,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -39,14 +45,21 @@ type Config struct {
 	Region    string // "": us-east-1
 	// AutoBuckets makes a missing bucket at its first use. False: it is an error.
 	AutoBuckets bool
-	Transport   Transport
+	// SpoolDir is where a part of content of unknown length is kept until its length is known, in files without a name. "": the system's
+	// temporary directory.
+	SpoolDir  string
+	Transport Transport
 }
 
 // Store is an S3 endpoint with credentials. It is safe for concurrent use.
 type Store struct {
 	client *minio.Client
+	core   minio.Core // the same
+	slow   minio.Core // for calls in which the store moves content
 	cfg    Config
-	http   *http.Transport
+	probed probe
+
+	http, patient *http.Transport // of client, and of slow
 
 	mu    sync.Mutex
 	known map[string]time.Time // buckets that existed then
@@ -59,7 +72,11 @@ const (
 	connectTimeout = 5 * time.Second
 	answerTimeout  = 15 * time.Second // of a call that moves no content
 	callTimeout    = 20 * time.Second // with its repetitions
-	maxPut         = 5 << 30          // bytes; S3's limit of a single PUT
+	slowTimeout    = 30 * time.Minute // of a call in which the store moves content: a copy, the end of an upload in parts
+	maxPut         = 5 << 30          // bytes; S3's limit of a single PUT, and of a part
+	maxObject      = 5 << 40          // bytes; S3's limit of an object
+	minPart        = 5 << 20          // bytes of a part that is not the last one
+	maxParts       = 10_000
 	callTries      = 3
 	defaultRegion  = "us-east-1"
 	lookPrefix     = ".copyfleet/none/" // no object's key begins with it; that one does would do no harm
@@ -80,22 +97,46 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
-	transport := &http.Transport{
+	if cfg.SpoolDir == "" {
+		cfg.SpoolDir = os.TempDir()
+	}
+	s := &Store{cfg: cfg, known: map[string]time.Time{}, probed: newProbe()}
+	if err := s.connect(u); err != nil {
+		return nil, fmt.Errorf("the S3 endpoint: %w", err)
+	}
+	return s, nil
+}
+
+// connect makes the clients of the endpoint u.
+func (s *Store) connect(u *url.URL) error {
+	s.http = &http.Transport{
 		Proxy: nil, DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, TLSHandshakeTimeout: connectTimeout,
 		ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 	}
-	client, err := minio.New(u.Host, &minio.Options{
-		Creds: credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""), Secure: u.Scheme == "https", Region: cfg.Region,
-		Transport: transport, BucketLookup: minio.BucketLookupPath, MaxRetries: callTries,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the S3 endpoint: %w", err)
+	s.patient = s.http.Clone()
+	s.patient.ResponseHeaderTimeout = slowTimeout
+	opts := minio.Options{
+		Creds: credentials.NewStaticV4(s.cfg.AccessKey, s.cfg.SecretKey, ""), Secure: u.Scheme == "https", Region: s.cfg.Region,
+		Transport: s.http, BucketLookup: minio.BucketLookupPath, MaxRetries: callTries,
 	}
-	return &Store{client: client, cfg: cfg, http: transport, known: map[string]time.Time{}}, nil
+	client, err := minio.New(u.Host, &opts)
+	if err != nil {
+		return err
+	}
+	opts.Transport = s.patient
+	slow, err := minio.New(u.Host, &opts)
+	if err != nil {
+		return err
+	}
+	s.client, s.core, s.slow = client, minio.Core{Client: client}, minio.Core{Client: slow}
+	return nil
 }
 
 // Close drops idle connections. The transport belongs to whoever made it.
-func (s *Store) Close() { s.http.CloseIdleConnections() }
+func (s *Store) Close() {
+	s.http.CloseIdleConnections()
+	s.patient.CloseIdleConnections()
+}
 
 // Check returns nil if the endpoint answers and takes the credentials.
 func (s *Store) Check(ctx context.Context) error {

@@ -11,10 +11,10 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// Source returns an object to read. Its URL is made at each Open.
+// Source returns an object to read. Its URL is made at each Open. It is a [storage.Ranger] and [storage.Digested].
 func (s *Store) Source(bucket, key string) storage.Source { return &source{place{s, bucket, key}} }
 
-// Destination returns an object to write, of at most 5 GiB. Its URL is made at each Put.
+// Destination returns an object to write, of at most 5 TiB. It is a [storage.PartDestination] and a [storage.DirectCopier].
 func (s *Store) Destination(bucket, key string) storage.Destination {
 	return &destination{place{s, bucket, key}}
 }
@@ -34,14 +34,45 @@ func (o *source) Open(ctx context.Context) (*storage.Object, error) {
 	if err := checkNames("open", o.bucket, o.key); err != nil {
 		return nil, err
 	}
+	get, err := o.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	object, err := get.Open(ctx)
+	return o.opened(ctx, object, err)
+}
+
+// OpenRange implements storage.Ranger.
+func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, length int64) (*storage.Object, error) {
+	if err := checkNames("open", o.bucket, o.key); err != nil {
+		return nil, err
+	}
+	get, err := o.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ranger, ok := get.(storage.Ranger)
+	if !ok {
+		return nil, storage.Errorf(storage.Invalid, storage.CodeNoRanges, "open", o.subject(), "the transport cannot read a part")
+	}
+	object, err := ranger.OpenRange(ctx, mark, offset, length)
+	return o.opened(ctx, object, err)
+}
+
+func (o *source) get(ctx context.Context) (storage.Source, error) {
 	u, err := o.store.client.PresignedGetObject(ctx, o.bucket, o.key, presignFor, url.Values{})
 	if err != nil {
 		return nil, classify("open", o.subject(), err)
 	}
-	object, err := o.store.cfg.Transport.Get(u.String(), nil).Open(ctx)
+	return o.store.cfg.Transport.Get(u.String(), nil), nil
+}
+
+// opened names the object in what the transport gave.
+func (o *source) opened(ctx context.Context, object *storage.Object, err error) (*storage.Object, error) {
 	if err != nil {
 		return nil, o.explain(ctx, err, "source")
 	}
+	object.Ranges = true // S3 reads parts of everything
 	object.Body = &body{object.Body, o.place}
 	return object, nil
 }
@@ -59,103 +90,6 @@ func (b *body) Read(p []byte) (int, error) {
 		err = b.place.named(err)
 	}
 	return n, err
-}
-
-type destination struct{ place }
-
-// NeedsSize implements storage.Destination: S3 takes no PUT without a length.
-func (o *destination) NeedsSize() bool { return true }
-
-// Put implements storage.Destination.
-func (o *destination) Put(ctx context.Context, content storage.Content) (storage.Stored, error) {
-	if err := o.acceptable(content); err != nil {
-		return storage.Stored{}, err
-	}
-	// Before the first byte is taken from the content: it cannot be sent a second time.
-	if err := o.prepareBucket(ctx); err != nil {
-		return storage.Stored{}, err
-	}
-	headers := http.Header{}
-	var send map[string]string
-	if content.ContentType != "" {
-		headers.Set("Content-Type", content.ContentType)
-		send = map[string]string{"Content-Type": content.ContentType}
-	}
-	u, err := o.store.client.PresignHeader(ctx, http.MethodPut, o.bucket, o.key, presignFor, url.Values{}, headers)
-	if err != nil {
-		return storage.Stored{}, classify("write", o.subject(), err)
-	}
-	seen := &observed{Content: content}
-	stored, err := o.store.cfg.Transport.Put(u.String(), send).Put(ctx, seen.content())
-	if err == nil {
-		return stored, nil
-	}
-	if seen.caused(err) {
-		return storage.Stored{}, fmt.Errorf("write %s: %w", o.subject(), seen.err)
-	}
-	return storage.Stored{}, o.explain(ctx, err, "dest")
-}
-
-// acceptable refuses what could not be written, before a byte is taken or a bucket is made.
-func (o *destination) acceptable(content storage.Content) error {
-	if err := checkNames("write", o.bucket, o.key); err != nil {
-		return err
-	}
-	if content.Size <= maxPut {
-		return nil
-	}
-	err := storage.Errorf(storage.TooLarge, "object_too_large", "write", o.subject(),
-		"the content has %d bytes, an object written at once at most %d", content.Size, int64(maxPut))
-	err.Hint = "Split the content, or write it to a sandbox."
-	return err
-}
-
-// prepareBucket makes a missing bucket, if that is wanted. A key that may write objects and may not look at buckets
-// goes on: whether there is one, its PUT will tell.
-func (o *destination) prepareBucket(ctx context.Context) error {
-	if !o.store.cfg.AutoBuckets {
-		return nil
-	}
-	err := o.store.EnsureBucket(ctx, o.bucket)
-	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == accessDenied {
-		return nil
-	}
-	return err
-}
-
-// observed is content that remembers its own error, which may look like one of the transport.
-type observed struct {
-	storage.Content
-	err error
-}
-
-// content is what the transport gets.
-func (o *observed) content() storage.Content {
-	c := o.Content
-	c.Body = o
-	if c.Ready != nil {
-		c.Ready = func() error {
-			o.err = o.Ready()
-			return o.err
-		}
-	}
-	return c
-}
-
-// Read implements io.Reader.
-func (o *observed) Read(p []byte) (int, error) {
-	n, err := o.Body.Read(p)
-	if err != nil && err != io.EOF { // an error that wraps io.EOF is not the end
-		o.err = err
-	}
-	return n, err
-}
-
-// caused reports whether the class of err is that of the content's own error.
-func (o *observed) caused(err error) bool {
-	own, ok := errors.AsType[*storage.Error](o.err)
-	first, _ := errors.AsType[*storage.Error](err)
-	return ok && own == first
 }
 
 // named names the object in a transport's error, in place of a URL.
