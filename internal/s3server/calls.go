@@ -154,6 +154,12 @@ func (s *store) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput) 
 
 // CompleteMultipartUpload makes an object of the parts.
 func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput) (s3response.CompleteMultipartUploadResult, string, error) {
+	// The library answers with success for an upload that is not there if there is an object.
+	one, first := int32(1), ""
+	listed := &s3.ListPartsInput{Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId, MaxParts: &one, PartNumberMarker: &first}
+	if _, err := s.Posix.ListParts(ctx, listed); err != nil {
+		return s3response.CompleteMultipartUploadResult{}, "", s.settle("complete multipart upload", err)
+	}
 	out, version, err := s.Posix.CompleteMultipartUpload(ctx, in)
 	return out, version, s.settle("complete multipart upload", err)
 }

@@ -24,11 +24,22 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		storagetest.Run(t, storagetest.Harness{
-			Features: storagetest.Features{Source: true, Destination: true},
+			Features: storagetest.Features{
+				Source: true, Destination: true, Ranges: true, Parts: true, PartSize: 5 << 20, CompletesAgain: true, OnlyNew: true,
+			},
 			NewSource: func(t *testing.T, data []byte) storage.Source {
 				key := newKey()
 				e.seed(t, bucket, key, data)
 				return s.Source(bucket, key)
+			},
+			NewRanger: func(t *testing.T, data []byte) (storage.Ranger, func([]byte)) {
+				key := newKey()
+				e.seed(t, bucket, key, data)
+				ranger, ok := s.Source(bucket, key).(storage.Ranger)
+				if !ok {
+					t.Fatal("objects cannot be read in ranges")
+				}
+				return ranger, func(data []byte) { e.seed(t, bucket, key, data) }
 			},
 			Missing:     func(*testing.T) storage.Source { return s.Source(bucket, "missing") },
 			NewTarget:   func(*testing.T) storagetest.Target { return target(newKey()) },

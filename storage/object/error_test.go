@@ -94,7 +94,7 @@ func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, e endpoint) {
 		s, bucket := e.store(t, autoBuckets), newName()
-		_, err := s.Destination(bucket, "k").Put(t.Context(), storage.Content{Body: untouched{t}, Size: 5<<30 + 1})
+		_, err := s.Destination(bucket, "k").Put(t.Context(), storage.Content{Body: untouched{t}, Size: 5<<40 + 1})
 		refused{storage.TooLarge, "object_too_large"}.check(t, err, bucket, "k")
 		if exists, err := e.raw(t).BucketExists(t.Context(), bucket); err != nil || exists {
 			t.Errorf("a refused write made a bucket: %t, %v", exists, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -36,7 +37,8 @@ func (o *destination) Begin(ctx context.Context, content storage.PartContent) (s
 	if err != nil {
 		return "", err
 	}
-	return o.begin(ctx, minio.PutObjectOptions{ContentType: content.ContentType}, compares)
+	// MinIO composes the checksum of a single part without bytes wrongly.
+	return o.begin(ctx, minio.PutObjectOptions{ContentType: content.ContentType}, compares && content.Size != 0)
 }
 
 // begin begins a multipart upload.
@@ -140,37 +142,22 @@ func (o *destination) Complete(
 	if err != nil {
 		return storage.Stored{}, err
 	}
-	if len(parts) == 0 && content.Size == 0 {
-		empty, err := o.PutPart(ctx, name, storage.Part{Number: 1, Body: strings.NewReader("")})
-		if err != nil {
-			return storage.Stored{}, err
-		}
-		parts = []storage.PartStored{empty}
-	}
-	if err := o.whole(content, parts); err != nil {
+	if err := content.Check("commit", o.subject(), parts); err != nil {
 		return storage.Stored{}, err
 	}
+	return o.commit(ctx, id, content, parts, ready)
+}
+
+// commit makes an object of the parts, which are all there.
+func (o *destination) commit(
+	ctx context.Context, id string, content storage.PartContent, parts []storage.PartStored, ready func() error,
+) (storage.Stored, error) {
 	if ready != nil {
 		if err := ready(); err != nil {
 			return storage.Stored{}, o.refused(ctx, err)
 		}
 	}
 	return o.complete(ctx, id, content, parts)
-}
-
-// whole returns an error unless the parts are all that the content consists of: S3 would make an object of some.
-func (o *destination) whole(content storage.PartContent, parts []storage.PartStored) error {
-	var total int64
-	for i, p := range parts {
-		if p.Number != i+1 || p.ETag == "" {
-			return storage.Errorf(storage.Invalid, "parts_incomplete", "write", o.subject(), "part %d is not stored", i+1)
-		}
-		total += p.Size
-	}
-	if total != content.Size {
-		return storage.Errorf(storage.Invalid, "parts_incomplete", "write", o.subject(), "the parts have %d of %d bytes", total, content.Size)
-	}
-	return nil
 }
 
 // complete makes an object of the parts.
@@ -193,6 +180,9 @@ func (o *destination) complete(ctx context.Context, id string, content storage.P
 	info, err := o.store.slow.CompleteMultipartUpload(ctx, o.bucket, o.key, id, list, opts)
 	if err != nil {
 		return o.incomplete(ctx, id, content, parts, err)
+	}
+	if !strings.HasSuffix(bare(info.ETag), "-"+strconv.Itoa(len(parts))) {
+		return o.completedBefore(ctx, content, parts) // versitygw tells success of an upload that is not there, if an object is
 	}
 	stored := storage.Stored{Bytes: content.Size, ETag: `"` + bare(info.ETag) + `"`, Status: http.StatusOK}
 	if info.ChecksumCRC64NVME == "" {
@@ -233,13 +223,14 @@ func (o *destination) completedBefore(ctx context.Context, content storage.PartC
 	if err != nil && minio.ToErrorResponse(err).StatusCode != http.StatusNotFound {
 		return storage.Stored{}, o.answered(ctx, err)
 	}
-	if err != nil || info.Size != content.Size || info.ETag != composedETag(parts) {
+	checksum := composed(parts)
+	same := info.ETag == composedETag(parts) || checksum != "" && info.ChecksumCRC64NVME == checksum
+	if err != nil || info.Size != content.Size || !same {
 		if content.OnlyNew && err == nil {
 			return storage.Stored{}, o.exists()
 		}
 		return storage.Stored{}, o.gone("the upload is not there, and the object is not what it would have become")
 	}
-	checksum := composed(parts)
 	return storage.Stored{
 		Bytes: content.Size, ETag: `"` + info.ETag + `"`, Status: http.StatusOK, Compared: checksum != "" && info.ChecksumCRC64NVME == checksum,
 	}, nil
@@ -282,7 +273,7 @@ func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 func (o *destination) sequence(
 	ctx context.Context, content storage.Content, next func(number int) (storage.Part, io.Closer, error),
 ) (stored storage.Stored, err error) {
-	name, err := o.Begin(ctx, storage.PartContent{Size: max(content.Size, 0), ContentType: content.ContentType})
+	name, err := o.Begin(ctx, storage.PartContent{Size: content.Size, ContentType: content.ContentType})
 	if err != nil {
 		return storage.Stored{}, err
 	}
@@ -314,5 +305,9 @@ func (o *destination) sequence(
 		parts, total = append(parts, stored), total+part.Size
 	}
 	whole := storage.PartContent{Size: total, ContentType: content.ContentType, OnlyNew: content.OnlyNew}
-	return o.Complete(ctx, name, whole, parts, content.Ready)
+	id, _, err := o.uploadID(name)
+	if err != nil {
+		return storage.Stored{}, err
+	}
+	return o.commit(ctx, id, whole, parts, content.Ready)
 }

@@ -55,6 +55,9 @@ func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, lengt
 	if !ok {
 		return nil, storage.Errorf(storage.Invalid, storage.CodeNoRanges, "open", o.subject(), "the transport cannot read a part")
 	}
+	if length == storage.UnknownSize || length > mark.Size-offset {
+		length = mark.Size - offset
+	}
 	object, err := ranger.OpenRange(ctx, mark, offset, length)
 	return o.opened(ctx, object, err)
 }
