@@ -58,6 +58,7 @@ type Store struct {
 	slow   minio.Core // for calls in which the store moves content
 	cfg    Config
 	probed probe
+	limits copyLimits
 
 	http, patient *http.Transport // of client, and of slow
 
@@ -100,7 +101,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.SpoolDir == "" {
 		cfg.SpoolDir = os.TempDir()
 	}
-	s := &Store{cfg: cfg, known: map[string]time.Time{}, probed: newProbe()}
+	s := &Store{cfg: cfg, known: map[string]time.Time{}, probed: newProbe(), limits: copyLimits{copyAtOnce, copyPart}}
 	if err := s.connect(u); err != nil {
 		return nil, fmt.Errorf("the S3 endpoint: %w", err)
 	}

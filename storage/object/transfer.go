@@ -58,8 +58,27 @@ func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, lengt
 	if length == storage.UnknownSize || length > mark.Size-offset {
 		length = mark.Size - offset
 	}
+	if length == 0 && offset >= 0 {
+		return o.nothing(ctx, mark)
+	}
 	object, err := ranger.OpenRange(ctx, mark, offset, length)
 	return o.opened(ctx, object, err)
+}
+
+// nothing is a range of no bytes, which no request can ask for: whether the object is still the one is asked apart.
+func (o *source) nothing(ctx context.Context, mark storage.Mark) (*storage.Object, error) {
+	stat, err := o.Stat(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if stat.Size != mark.Size || stat.ETag != mark.ETag && stat.ETag != "" { // MinIO tells no ETag where there are no bytes
+		return nil, o.changed()
+	}
+	return &storage.Object{Body: http.NoBody, ContentType: stat.ContentType, ETag: stat.ETag, Modified: stat.Modified, Ranges: true}, nil
+}
+
+func (p place) changed() *storage.Error {
+	return storage.Errorf(storage.Corrupt, storage.CodeSourceChanged, "open", p.subject(), "the object is not any more what it was when the copy began")
 }
 
 func (o *source) get(ctx context.Context) (storage.Source, error) {

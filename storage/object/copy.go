@@ -1,0 +1,210 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+const (
+	copyAtOnce  = 5 << 30   // bytes that one request copies; S3's limit
+	copyPart    = 512 << 20 // bytes of a part of what is longer
+	copiesOfOne = 4         // parts of one object that are copied at the same time
+)
+
+// copyLimits are the constants above, except in tests: no test copies more than 5 GiB.
+type copyLimits struct{ atOnce, part int64 }
+
+// located is a source that is an object.
+type located interface{ location() place }
+
+func (p place) location() place { return p }
+
+// wrapped is a source around another one, of the same content.
+type wrapped interface{ Unwrap() storage.Source }
+
+// locate finds the object that a source reads.
+func locate(source storage.Source) (place, bool) {
+	for {
+		if l, ok := source.(located); ok {
+			return l.location(), true
+		}
+		w, ok := source.(wrapped)
+		if !ok {
+			return place{}, false
+		}
+		source = w.Unwrap()
+	}
+}
+
+// CopyFrom implements storage.DirectCopier for objects of the same store: what is not longer than 5 GiB with one request, the rest in parts.
+// The type and the metadata of the source are copied with it.
+func (o *destination) CopyFrom(ctx context.Context, source storage.Source, c storage.DirectCopy) (storage.Stored, bool, error) {
+	from, ok := locate(source)
+	if !ok || from.store != o.store || from == o.place {
+		return storage.Stored{}, false, nil
+	}
+	stored, err := o.copyFrom(ctx, from, c)
+	return stored, true, err
+}
+
+func (o *destination) copyFrom(ctx context.Context, from place, c storage.DirectCopy) (storage.Stored, error) {
+	if err := errors.Join(checkNames("copy", from.bucket, from.key), checkNames("copy", o.bucket, o.key)); err != nil {
+		return storage.Stored{}, err
+	}
+	info, err := from.head(ctx)
+	if err != nil {
+		return storage.Stored{}, from.explain(ctx, classify("copy", from.subject(), err), "source")
+	}
+	if info.Size != c.Mark.Size || c.Mark.ETag != "" && info.ETag != bare(c.Mark.ETag) {
+		return storage.Stored{}, from.changed()
+	}
+	if err := o.prepareBucket(ctx); err != nil {
+		return storage.Stored{}, err
+	}
+	switch {
+	case c.OnlyNew && info.Size == 0:
+		// There is no part of nothing to be copied.
+		err = o.empty(ctx, &info, c.Ready)
+	case c.OnlyNew || info.Size > o.store.limits.atOnce:
+		// A copy that may replace nothing is in parts too: its last step can be refused.
+		err = o.copyInParts(ctx, from, &info, c)
+	default:
+		err = o.copyWhole(ctx, from, &info, c.Ready)
+	}
+	if err != nil {
+		return storage.Stored{}, err
+	}
+	return o.copied(ctx, &info)
+}
+
+// copied looks at what came of a copy.
+func (o *destination) copied(ctx context.Context, from *minio.ObjectInfo) (storage.Stored, error) {
+	info, err := o.head(ctx)
+	if err != nil {
+		return storage.Stored{}, o.answered(ctx, err)
+	}
+	stored := storage.Stored{Bytes: info.Size, ETag: `"` + info.ETag + `"`, Status: http.StatusOK}
+	if info.ChecksumCRC64NVME != "" {
+		stored.Checksum = checksumName + info.ChecksumCRC64NVME
+	}
+	have := digestsOf(&info)
+	for name, value := range digestsOf(from) {
+		if have[name] == value {
+			stored.Compared = info.Size == from.Size
+		}
+	}
+	return stored, nil
+}
+
+func (o *destination) askReady(ctx context.Context, ready func() error) error {
+	if ready == nil {
+		return nil
+	}
+	if err := ready(); err != nil {
+		return o.refused(ctx, err)
+	}
+	return nil
+}
+
+// copyWhole copies with one request.
+func (o *destination) copyWhole(ctx context.Context, from place, info *minio.ObjectInfo, ready func() error) error {
+	if err := o.askReady(ctx, ready); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, slowTimeout)
+	defer cancel()
+	headers := map[string]string{"X-Amz-Copy-Source-If-Match": info.ETag, "X-Amz-Checksum-Algorithm": "CRC64NVME"}
+	_, err := o.store.slow.CopyObject(ctx, from.bucket, from.key, o.bucket, o.key, headers, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	return o.copyRefusal(ctx, from, err)
+}
+
+// copyRefusal says what it means that the store did not copy.
+func (o *destination) copyRefusal(ctx context.Context, from place, err error) error {
+	switch resp := minio.ToErrorResponse(err); {
+	case err == nil:
+		return nil
+	case resp.StatusCode == http.StatusPreconditionFailed:
+		return from.changed()
+	case resp.Code == minio.NoSuchKey:
+		return from.explain(ctx, classify("copy", from.subject(), err), "source")
+	}
+	return o.answered(ctx, err)
+}
+
+// empty writes an object without bytes.
+func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, ready func() error) error {
+	content := storage.Content{Body: strings.NewReader(""), ContentType: from.ContentType, Ready: ready}
+	if _, err := o.send(ctx, upload{contentType: from.ContentType, onlyNew: true}, content); err != nil {
+		return o.refusal(ctx, err)
+	}
+	return nil
+}
+
+// copyInParts copies with several requests, and one that makes an object of what they copied.
+func (o *destination) copyInParts(ctx context.Context, from place, info *minio.ObjectInfo, c storage.DirectCopy) (err error) {
+	name, err := o.begin(ctx, sameAs(info), false)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if left := o.Abort(context.WithoutCancel(ctx), name); left != nil {
+			err = errors.Join(err, left)
+		}
+	}()
+	id, _, err := o.uploadID(name)
+	if err != nil {
+		return err
+	}
+	content := storage.PartContent{Size: info.Size, OnlyNew: c.OnlyNew}
+	content.PartSize = roundUp(max(o.store.limits.part, (info.Size+maxParts-1)/maxParts), 1<<20)
+	parts := make([]storage.PartStored, content.Count())
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(copiesOfOne)
+	for i := range parts {
+		group.Go(func() error {
+			offset, size := content.Span(i + 1)
+			etag, err := o.copyPart(groupCtx, from, info.ETag, id, i+1, offset, size)
+			parts[i] = storage.PartStored{Number: i + 1, Size: size, ETag: etag}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	_, err = o.commit(ctx, id, content, parts, c.Ready)
+	return err
+}
+
+func (o *destination) copyPart(ctx context.Context, from place, etag, id string, number int, offset, size int64) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, slowTimeout)
+	defer cancel()
+	headers := map[string]string{"X-Amz-Copy-Source-If-Match": etag}
+	part, err := o.store.slow.CopyObjectPart(ctx, from.bucket, from.key, o.bucket, o.key, id, number, offset, size, headers)
+	if err != nil {
+		return "", o.copyRefusal(ctx, from, err)
+	}
+	return bare(part.ETag), nil
+}
+
+// sameAs makes a new object that has the type and the metadata of another one, as the copy of a whole object has.
+func sameAs(info *minio.ObjectInfo) minio.PutObjectOptions {
+	opts := minio.PutObjectOptions{
+		ContentType: info.ContentType, UserMetadata: map[string]string{},
+		ContentEncoding: info.Metadata.Get("Content-Encoding"), ContentDisposition: info.Metadata.Get("Content-Disposition"),
+		ContentLanguage: info.Metadata.Get("Content-Language"), CacheControl: info.Metadata.Get("Cache-Control"), Expires: info.Expires,
+	}
+	for key, value := range info.UserMetadata {
+		opts.UserMetadata[key] = value
+	}
+	return opts
+}
