@@ -63,9 +63,3 @@ func composedETag(parts []storage.PartStored) string {
 
 // bare is an ETag without its quotation marks, which some callers of S3 see and some do not.
 func bare(etag string) string { return strings.Trim(etag, `"`) }
-
-// isMD5 reports whether an ETag may be the MD5 of the content: those of objects in parts are not.
-func isMD5(etag string) bool {
-	b, err := hex.DecodeString(etag)
-	return err == nil && len(b) == md5.Size
-}

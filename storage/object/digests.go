@@ -27,29 +27,36 @@ func (o *source) Digests(ctx context.Context) (storage.Digests, error) {
 	if err := checkNames(op, o.bucket, o.key); err != nil {
 		return storage.Digests{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	info, err := o.store.client.StatObject(ctx, o.bucket, o.key, minio.StatObjectOptions{Checksum: true})
+	info, err := o.head(ctx)
 	if err != nil {
 		return storage.Digests{}, o.explain(ctx, classify(op, o.subject(), err), "source")
 	}
-	known := storage.Digests{
-		Mark: storage.Mark{ETag: `"` + info.ETag + `"`, Modified: info.LastModified, Size: info.Size},
-		Of:   map[string]string{},
-	}
-	if plainMD5.MatchString(info.ETag) && !encrypted(&info) {
-		known.Of[storage.DigestMD5] = info.ETag
+	return storage.Digests{Mark: storage.Mark{ETag: `"` + info.ETag + `"`, Modified: info.LastModified, Size: info.Size}, Of: digestsOf(&info)}, nil
+}
+
+// head asks for what is known of an object, its checksums included.
+func (p place) head(ctx context.Context) (minio.ObjectInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return p.store.client.StatObject(ctx, p.bucket, p.key, minio.StatObjectOptions{Checksum: true}) //nolint:wrapcheck // classified by the caller
+}
+
+// digestsOf are the digests of the whole content that a store tells.
+func digestsOf(info *minio.ObjectInfo) map[string]string {
+	of := map[string]string{}
+	if plainMD5.MatchString(info.ETag) && !encrypted(info) {
+		of[storage.DigestMD5] = info.ETag
 	}
 	whole := info.ChecksumMode == "" || info.ChecksumMode == minio.ChecksumFullObjectMode.String()
 	for kind, sum := range map[string]string{storage.DigestCRC32C: info.ChecksumCRC32C, storage.DigestCRC64NVME: info.ChecksumCRC64NVME} {
 		if sum != "" && whole && !strings.Contains(sum, "-") { // with a dash it is one of the checksums of parts
-			known.Of[kind] = sum
+			of[kind] = sum
 		}
 	}
 	if sum, ok := hexOf(info.ChecksumSHA256); ok && whole {
-		known.Of[storage.DigestSHA256] = sum
+		of[storage.DigestSHA256] = sum
 	}
-	return known, nil
+	return of
 }
 
 func encrypted(info *minio.ObjectInfo) bool {
