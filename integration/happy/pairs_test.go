@@ -70,7 +70,11 @@ func checkReceipts(t *testing.T, f *mixtest.Fleet, id string, batch mixtest.Batc
 		t.Fatalf("%d receipts, %v, want %d", len(receipts), err, len(batch))
 	}
 	for i, r := range receipts {
-		if r.State != protocol.ItemSucceeded || r.SHA256 != mixtest.SHA256(batch[i].Content) || r.Bytes != int64(len(batch[i].Content)) || !r.Verified || len(r.TraceID) != 32 {
+		sha256 := mixtest.SHA256(batch[i].Content)
+		if r.Method == protocol.MethodServerCopy {
+			sha256 = "" // nobody read it
+		}
+		if r.State != protocol.ItemSucceeded || r.SHA256 != sha256 || r.Bytes != int64(len(batch[i].Content)) || !r.Verified || len(r.TraceID) != 32 {
 			t.Errorf("the receipt of %s: %+v", batch[i].ID, r)
 		}
 	}
