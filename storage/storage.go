@@ -36,6 +36,8 @@ type Object struct {
 	Modified    time.Time     // zero if not told
 	Status      int           // HTTP status of the answer; 0 if there was none
 	Ranges      bool          // the source says that a part of it can be asked for; false: it does not say
+	// Digests are what the source says of all that Body will give, by name as in [Digests]; nil: nothing.
+	Digests map[string]string
 }
 
 // Content is what a destination is to hold.

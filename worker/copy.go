@@ -215,7 +215,7 @@ func (c *copier) move(ctx context.Context, t transfer, destination storage.Desti
 		stored:   stored.Bytes,
 		sha256:   meter.sha256(),
 		etag:     stored.ETag,
-		verified: object.Size != storage.UnknownSize || t.expect.Given(),
+		verified: meter.verified(t),
 		status:   stored.Status,
 	}, nil
 }

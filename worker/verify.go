@@ -16,14 +16,15 @@ import (
 
 // meter counts and digests what is read of a source, and marks its errors. One goroutine reads; read may be looked at by others.
 type meter struct {
-	item string            // its caller's id
-	from protocol.Location // the source
-	body io.Reader
-	hash hash.Hash // nil: nobody wants one
-	md5  hash.Hash // nil: nobody gave one to compare with
-	size int64     // as the source tells it
-	most int64     // bytes that the caller expects; negative: any number
-	read atomic.Int64
+	item     string            // its caller's id
+	from     protocol.Location // the source
+	body     io.Reader
+	hash     hash.Hash // nil: nobody wants one
+	md5      hash.Hash // nil: nobody gave one to compare with
+	declared declared  // by the source, of itself
+	size     int64     // as the source tells it
+	most     int64     // bytes that the caller expects; negative: any number
+	read     atomic.Int64
 	// ahead is how many bytes are at the destination that others have read.
 	ahead atomic.Int64
 	eof   bool
@@ -43,6 +44,7 @@ func newMeter(t transfer, object *storage.Object) *meter {
 	if t.expect.Size != nil {
 		m.most = *t.expect.Size
 	}
+	m.declared = declaredBy(object, m.hash)
 	if t.expect.MD5 != "" {
 		m.md5 = md5.New() //nolint:gosec // as above
 	}
@@ -62,6 +64,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	if m.md5 != nil {
 		_, _ = m.md5.Write(p[:n])
 	}
+	m.declared.write(p[:n])
 	m.watch()
 	if m.most >= 0 && read > m.most { // a source of unknown length might go on for ever
 		return n, &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from.Redacted(),
@@ -93,13 +96,59 @@ func (m *meter) complete(t transfer) error {
 	if err := checkDigest(t, "sha256", t.expect.SHA256, m.hash); err != nil {
 		return &sourceError{err}
 	}
-	if m.md5 == nil {
-		return nil
+	if m.md5 != nil {
+		if err := checkDigest(t, "md5", t.expect.MD5, m.md5); err != nil {
+			return &sourceError{err}
+		}
 	}
-	if err := checkDigest(t, "md5", t.expect.MD5, m.md5); err != nil {
+	if err := m.declared.check(t); err != nil {
 		return &sourceError{err}
 	}
 	return nil
+}
+
+// declared is the digest that a source tells of its whole content, and that what was read is held against: one is enough.
+type declared struct {
+	kind, digest string    // "": none
+	hash         hash.Hash // of what is read
+	shared       bool      // the hash is the meter's own
+}
+
+// declaredBy picks what costs least: a SHA-256, if one is computed anyway, else a checksum. own may be nil.
+func declaredBy(object *storage.Object, own hash.Hash) declared {
+	if digest := object.Digests[storage.DigestSHA256]; digest != "" && own != nil {
+		return declared{kind: storage.DigestSHA256, digest: digest, hash: own, shared: true}
+	}
+	for _, kind := range [2]string{storage.DigestCRC64NVME, storage.DigestCRC32C} {
+		if digest := object.Digests[kind]; digest != "" {
+			return declared{kind: kind, digest: digest, hash: newDigest(kind)}
+		}
+	}
+	return declared{}
+}
+
+func (d *declared) write(p []byte) {
+	if d.hash != nil && !d.shared {
+		_, _ = d.hash.Write(p) // a hash never fails
+	}
+}
+
+func (d *declared) check(t transfer) error {
+	if d.kind == "" {
+		return nil
+	}
+	got := digestText(d.kind, d.hash)
+	if got == d.digest {
+		return nil
+	}
+	return storage.Errorf(storage.Corrupt, "source_checksum_mismatch", "verify", t.src.Redacted(),
+		"the %s of what came is %s, the source says %s", d.kind, got, d.digest)
+}
+
+// verified reports whether what was read was compared with something that does not come from reading it. It is asked once all of it was
+// read, and complete has agreed.
+func (m *meter) verified(t transfer) bool {
+	return m.size != storage.UnknownSize || t.expect.Given() || m.declared.kind != ""
 }
 
 // sha256 is the digest of what was read, in lowercase hex; "" if nobody wants one.

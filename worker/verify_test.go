@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -209,5 +210,51 @@ func TestFailuresNameTheirHost(t *testing.T) {
 	}
 	if got := hostOf(protocol.Location{Type: protocol.Object, Bucket: "b", Key: "k"}); got != "s3://b" {
 		t.Errorf("an object's host is %q", got)
+	}
+}
+
+// TestWhatASourceSaysOfItselfIsHeld: a digest that comes with the content is compared before anything is visible, and vouches for a
+// source that tells no length.
+func TestWhatASourceSaysOfItselfIsHeld(t *testing.T) {
+	t.Parallel()
+	const text = "123456789"
+	sha, err := hex.DecodeString(shaOf(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, wrong := "sha-256=:"+base64.StdEncoding.EncodeToString(sha)+":", "sha-256=:"+base64.StdEncoding.EncodeToString(make([]byte, 32))+":"
+	for _, row := range []struct {
+		name, header, value string
+		digest              protocol.Digest
+		code                string
+		verified            bool
+	}{
+		{"nothing", "X-Nothing", "x", "", "", false},
+		{"crc64nvme", "X-Amz-Checksum-Crc64nvme", "rosUhgp5mIg=", protocol.DigestNone, "", true},
+		{"another crc64nvme", "X-Amz-Checksum-Crc64nvme", "rosUhgp5mIk=", "", "source_checksum_mismatch", false},
+		{"crc32c", "X-Amz-Checksum-Crc32c", "4waSgw==", "", "", true},
+		{"another crc32c", "X-Amz-Checksum-Crc32c", "4waShA==", "", "source_checksum_mismatch", false},
+		{"sha256", "Repr-Digest", right, "", "", true},
+		{"sha256 that nobody computes", "Repr-Digest", right, protocol.DigestNone, "", false},
+		{"another sha256", "Repr-Digest", wrong, "", "source_checksum_mismatch", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			url := b.serve(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set(row.header, row.value)
+				w.(http.Flusher).Flush() // no length
+				_, _ = io.WriteString(w, text)
+			})
+			got, err := b.copier.copy(t.Context(), transfer{
+				org: "ORG", src: httpGet(url), dest: inSandbox("/f"), temp: "t1", fence: allowed, digest: row.digest,
+			})
+			if codeOf(err) != row.code || got.verified != row.verified {
+				t.Errorf("%v, verified %v", err, got.verified)
+			}
+			if _, visible := b.file("f"); visible != (err == nil) {
+				t.Errorf("visible %v: %v", visible, err)
+			}
+		})
 	}
 }

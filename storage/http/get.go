@@ -77,6 +77,9 @@ func (x *exchange) object(resp *http.Response) *storage.Object {
 		Status:      resp.StatusCode,
 		Ranges:      strings.EqualFold(strings.TrimSpace(resp.Header.Get("Accept-Ranges")), "bytes"),
 	}
+	if resp.StatusCode == http.StatusOK {
+		o.Digests = digests(resp.Header)
+	}
 	if resp.ContentLength >= 0 {
 		o.Size = resp.ContentLength
 	}
