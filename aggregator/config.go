@@ -24,7 +24,7 @@ type Config struct {
 	AbandonAfter time.Duration
 	// RecoverAfter is how long nothing must be heard of a batch whose items are all in the queue before they are looked for. 0: 5 min.
 	RecoverAfter time.Duration
-	// SweepEvery is how often what crashes left is looked for. 0: 30 s.
+	// SweepEvery is how often what crashes left is looked for. 0: 30 s, or half of PartsAfter if that is less.
 	SweepEvery time.Duration
 	// PartsAfter is how long what is known of an item's parts must not have changed before it is looked whether the item has ended, and
 	// somebody must remove what it left. 0: 10 min.
@@ -47,9 +47,9 @@ func (c *Config) defaults() {
 	set(&c.TrimEvery, 15*time.Second)
 	set(&c.TrimAfter, time.Minute)
 	set(&c.AbandonAfter, 10*time.Minute)
-	set(&c.SweepEvery, 30*time.Second)
 	set(&c.RecoverAfter, 5*time.Minute)
 	set(&c.PartsAfter, 10*time.Minute)
+	set(&c.SweepEvery, min(30*time.Second, c.PartsAfter/2))
 	set(&c.Retention, 7*24*time.Hour)
 	set(&c.RetainEvery, min(10*time.Minute, c.Retention/2))
 	if c.ID == "" {

@@ -165,6 +165,6 @@ func loopback() []netip.Prefix {
 }
 
 func startAggregator(ctx context.Context, flags aggregatorFlags, conn *broker.Conn, told *telemetry, log *slog.Logger) (*aggregator.Aggregator, error) {
-	cfg := aggregator.Config{ID: processID(), Retention: flags.Retention, Logger: log, Metrics: told.metrics}
+	cfg := aggregator.Config{ID: processID(), Retention: flags.Retention, PartsAfter: flags.PartsAfter, Logger: log, Metrics: told.metrics}
 	return aggregator.New(ctx, cfg, conn) //nolint:wrapcheck // says what it was
 }

@@ -49,7 +49,8 @@ type fleet struct {
 	parts jetstream.KeyValue
 	js    jetstream.JetStream
 
-	workers []*mixtest.Process
+	aggregator *mixtest.Process
+	workers    []*mixtest.Process
 }
 
 // newFleet starts NATS, the front, the aggregator and so many workers.
@@ -58,7 +59,7 @@ func newFleet(t *testing.T, minio *miniotest.Server, workers int, env ...string)
 	f := &fleet{Fleet: mixtest.NewRoles(t, minio, env...), source: newSource(t), sink: newSink(t), minio: minio}
 	f.StartNATS(t)
 	f.Start(t, "api")
-	f.Start(t, "aggregator")
+	f.aggregator = f.Start(t, "aggregator")
 	for range workers {
 		f.startWorker(t)
 	}
@@ -224,6 +225,17 @@ func (f *fleet) client(t *testing.T) *minio.Client {
 		t.Fatal(err)
 	}
 	return client
+}
+
+// beginUpload begins a multipart upload and returns its id.
+func (f *fleet) beginUpload(t *testing.T, key string) string {
+	t.Helper()
+	core := minio.Core{Client: f.client(t)}
+	upload, err := core.NewMultipartUpload(t.Context(), f.Bucket, key, minio.PutObjectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return upload
 }
 
 // nothingLeft fails the test if a hidden file, an unfinished upload or a record of parts stays.
