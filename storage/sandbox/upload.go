@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -163,13 +164,5 @@ func (d *destination) removeUploads(dir directory, keep string) error {
 func (d *destination) isStale(name string) bool {
 	rest, hidden := strings.CutPrefix(name, hiddenPrefix)
 	token, _, upload := strings.Cut(rest, ".")
-	if !hidden || !upload {
-		return false
-	}
-	for _, stale := range d.stale {
-		if token == stale {
-			return true
-		}
-	}
-	return false
+	return hidden && upload && slices.Contains(d.stale, token)
 }

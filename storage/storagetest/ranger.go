@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 
@@ -191,7 +192,7 @@ func rangeChangedMidway(t *testing.T, h Harness) {
 		requireClassified(t, err)
 		return
 	}
-	if got := append(first, rest...); !bytes.Equal(got, data[1000:size-4000]) {
+	if got := slices.Concat(first, rest); !bytes.Equal(got, data[1000:size-4000]) {
 		t.Error("a range of a source that changed meanwhile ended well and is of neither state")
 	}
 }
