@@ -12,6 +12,7 @@ import (
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/digest"
 )
 
 // meter counts and digests what is read of a source, and marks its errors. One goroutine reads; read may be looked at by others.
@@ -39,7 +40,7 @@ type meter struct {
 func newMeter(t transfer, object *storage.Object) *meter {
 	m := &meter{item: t.id, from: t.src, body: object.Body, size: object.Size, most: -1, start: time.Now(), work: t.watched}
 	if t.digest != protocol.DigestNone || t.expect.SHA256 != "" {
-		m.hash = sha256.New()
+		m.hash = newSHA256(object.Size)
 	}
 	if t.expect.Size != nil {
 		m.most = *t.expect.Size
@@ -49,6 +50,14 @@ func newMeter(t transfer, object *storage.Object) *meter {
 		m.md5 = md5.New() //nolint:gosec // as above
 	}
 	return m
+}
+
+// newSHA256 is computed beside the stream, unless that is known to be too short for it.
+func newSHA256(size int64) hash.Hash {
+	if size != storage.UnknownSize && size <= digest.Least {
+		return sha256.New()
+	}
+	return digest.NewSHA256()
 }
 
 // Read implements io.Reader.
