@@ -126,7 +126,7 @@ func (f workerFlags) start(
 		return nil, fmt.Errorf("--sandboxes %s: %w", f.Sandboxes, err)
 	}
 	client := httpstore.NewClient(httpstore.Options{
-		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout,
+		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout, MinProgress: f.MinProgress,
 		MaxIdlePerHost: idleConns(f.Slots), UserAgent: userAgent(),
 	})
 	w, err := worker.New(ctx, worker.Config{

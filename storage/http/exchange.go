@@ -2,7 +2,9 @@ package httpstore
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -51,8 +53,11 @@ func (x *exchange) roundTrip(req *http.Request, patience *wait) (*http.Response,
 func (x *exchange) unansweredWith(err error) error {
 	// The system tells of a reset once, to a read or to a write, and the transport prefers what the other one
 	// found afterwards: a mere end, or the connection closed by the transport itself.
-	if reset := x.conn.Load().reset(); reset != nil {
+	c := x.conn.Load()
+	if reset := c.reset(); reset != nil {
 		err = reset
+	} else if errors.Is(err, net.ErrClosed) && c != nil && c.ended.Load() {
+		err = io.EOF // the end was read, and writing went on until the transport had closed its side
 	}
 	return x.unanswered(x.ctx, err, x.spoken.Load())
 }

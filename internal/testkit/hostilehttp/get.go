@@ -56,13 +56,17 @@ func lengths() []Behaviour {
 		p.Drip(".", time.Millisecond)
 	}))
 	drips.Drips = true
+	item := idle
+	item.Message = "Network timeout: " // what the least progress is called depends on its size
+	silent := waits(acts("body-silent", idle, func(p *Peer) { p.Say(ten); p.Hang() }))
+	stalls := waits(acts("body-stalls", idle, func(p *Peer) { p.Say(ten + "12345"); p.Hang() }))
+	silent.Item, stalls.Item = &item, &item
 	return []Behaviour{
 		get("body-short", shortBody, ten+"12345"),
 		get("body-missing", shortBody, ten),
 		acts("body-reset", Want{Class: storage.Interrupted, Code: "source_reset", Message: "the connection was reset after"},
 			func(p *Peer) { p.Say(ten + "12345"); p.Reset() }),
-		waits(acts("body-silent", idle, func(p *Peer) { p.Say(ten); p.Hang() })),
-		waits(acts("body-stalls", idle, func(p *Peer) { p.Say(ten + "12345"); p.Hang() })),
+		silent, stalls,
 		drips,
 		fine("body-null-bytes", ten+"\x00\x00\x00\x00\x00\r\n\r\n\x00", "\x00\x00\x00\x00\x00\r\n\r\n\x00"),
 		fine("body-gzip-unasked", ok+"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\x00\x00", "\x1f\x8b\x08\x00\x00"),

@@ -20,7 +20,7 @@ func ranges() []Behaviour {
 		if want.Class == storage.Corrupt || want.Class == storage.Invalid {
 			item.Class, item.Message = storage.Interrupted, fmt.Sprintf("the body ended after %d of %d bytes, and it could not be continued there: ", Broken, len(Content))
 		}
-		return Behaviour{Name: "range-" + name, Side: Ranges, Want: want, Item: &item, script: func(p *Peer) {
+		return Behaviour{Name: "range-" + name, Side: Ranges, Want: want, Body: Content, Item: &item, script: func(p *Peer) {
 			if p.Request().Header.Get("Range") != "" {
 				answer(p)
 				return

@@ -73,6 +73,9 @@ func newFleet(t testing.TB, env []string) *Fleet {
 	return f
 }
 
+// Setenv sets variables of the processes that are started from now on, NAME=value as the system has them.
+func (f *Fleet) Setenv(env ...string) { f.env = append(f.env, env...) }
+
 func settings(env []string) []string {
 	list := make([]string, len(env))
 	for i, setting := range env {
