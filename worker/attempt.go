@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,10 +40,7 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 	if !w.open(work, j) {
 		return res, false
 	}
-	if err := w.cleanUp(work, j); err != nil {
-		w.putDown(work, j, err)
-		return res, false
-	}
+	w.cleanUp(j)
 	if j.sweep {
 		w.putDown(work, j, errStopped)
 		return res, false
@@ -109,21 +104,15 @@ func (w *Worker) open(work context.Context, j *job) bool {
 }
 
 // cleanUp removes what dead owners of an item left beside its destination. The copy does so too, but an item may fail before it
-// comes that far. Parts are left that are to be continued.
-func (w *Worker) cleanUp(work context.Context, j *job) error {
+// comes that far. What was stored in parts is left: it is continued, or removed when there is no next attempt.
+func (w *Worker) cleanUp(j *job) {
 	if len(j.held.stale) == 0 || j.work.Kind != protocol.KindCopy || j.unreadable != nil {
-		return nil
+		return
 	}
-	plan, _, err := w.parts.plan(work, j.held.Ref)
-	if err != nil {
-		return err
-	}
-	j.stale = slices.DeleteFunc(slices.Clone(j.held.stale), func(token string) bool { return strings.HasPrefix(plan.Upload, token) })
-	left := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.stale}
+	left := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale}
 	if err := w.copier.discard(left); err != nil {
 		w.cfg.Logger.Warn("what a dead worker left was not removed", "batch", j.work.Batch, "index", j.work.Index, "error", err)
 	}
-	return nil
 }
 
 // attempt runs the copy and catches what it may throw.
@@ -198,7 +187,7 @@ func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 		conflict: j.asked.Conflict, digest: j.asked.Digest,
 		again: len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
-		stale: j.stale,
+		stale: j.held.stale,
 		fence: func() error { return w.fence(ctx, j) },
 	}, nil
 }

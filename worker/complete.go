@@ -91,10 +91,19 @@ func (o *owner) readBack(ctx context.Context) error {
 	return nil
 }
 
+// uploadDiscarder is a destination that can remove what parts were written to by earlier owners of the item, except the upload keep.
+type uploadDiscarder interface{ DiscardUploads(keep string) error }
+
 // dropParts removes all that was stored of an item's parts, and what is known of them. had reports whether there was anything. A newer owner's is left alone.
 func (w *Worker) dropParts(ctx context.Context, j *job, to storage.PartDestination) (had bool, err error) {
 	plan, revision, err := w.parts.plan(ctx, j.held.Ref)
-	if err != nil || revision == 0 {
+	if err != nil {
+		return false, err
+	}
+	if revision == 0 {
+		if d, ok := to.(uploadDiscarder); ok && len(j.held.stale) > 0 { // one may have died before it could write a plan
+			err = d.DiscardUploads("")
+		}
 		return false, err
 	}
 	if plan.Fence > j.held.Fence {

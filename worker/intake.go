@@ -26,7 +26,6 @@ type job struct {
 	cancel    context.CancelCauseFunc // ends it
 	clearance *clearance              // of all that were claimed with it
 	sweep     bool                    // it is not to be run any more: only what dead owners left is to be removed
-	stale     []string                // hidden destinations that are to be removed
 	parted    bool                    // it has begun to be moved in parts
 	entered   time.Time               // when it began to run
 	out       bool                    // it has left its slot, and waits for parts

@@ -43,6 +43,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 	if err != nil {
 		return copied{}, err
 	}
+	t.stale = nil // they are its item's
 	came := copied{}
 	for try := 1; ; try++ {
 		part, err := w.onePart(ctx, &t, &plan, ref.Part, &came)
@@ -165,7 +166,7 @@ func (w *Worker) removeParts(work context.Context, j *job) error {
 	}
 	ctx, cancel := context.WithTimeout(work, abortLimit)
 	defer cancel()
-	t := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim)}
+	t := transfer{org: j.work.Org, src: j.asked.Src, dest: j.asked.Dest, temp: protocol.TempToken(w.cfg.ID, j.held.HeldClaim), stale: j.held.stale}
 	to, parted := w.copier.destination(t).(storage.PartDestination)
 	if !parted {
 		return nil
