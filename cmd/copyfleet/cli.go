@@ -70,6 +70,9 @@ type s3Flags struct {
 type workerFlags struct {
 	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. Default: the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
+	PartThreshold byteSize       `help:"Bytes from which on an item is copied in parts, which are kept when a copy breaks off, and which other workers help with." name:"part-threshold" default:"64MiB" env:"COPYFLEET_PART_THRESHOLD"`
+	PartSize      byteSize       `help:"Bytes of a part; more where there would be more than 10,000." name:"part-size" default:"16MiB" env:"COPYFLEET_PART_SIZE"`
+	SpreadAfter   time.Duration  `help:"How long the rest of an item may take at the rate seen until other workers are given parts of it." name:"spread-after" default:"3s" env:"COPYFLEET_SPREAD_AFTER"`
 	Pool          string         `help:"The pool whose items the worker runs: sandboxes are registered for a pool." default:"default" env:"COPYFLEET_POOL"`
 	FileSync      string         `help:"Whether a sandbox file, and in up an object of the embedded S3, is durable before its outcome is told: on or off." enum:"on,off" default:"on" env:"COPYFLEET_FILE_SYNC"`
 	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR"`

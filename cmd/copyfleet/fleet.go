@@ -131,6 +131,7 @@ func (f workerFlags) start(
 	})
 	w, err := worker.New(ctx, worker.Config{
 		ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log, Metrics: told.metrics, Traces: told.traces,
+		PartThreshold: int64(f.PartThreshold), PartSize: int64(f.PartSize), SpreadAfter: f.SpreadAfter,
 	},
 		conn, worker.Drivers{Sandboxes: sandboxes, HTTP: client, Objects: objects}, sealer)
 	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {

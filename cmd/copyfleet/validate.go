@@ -58,6 +58,12 @@ func (f workerFlags) check() error {
 	if f.Slots < 1 || f.Slots > maxSlots {
 		return fmt.Errorf("--slots %d: must be 1 to %d", f.Slots, maxSlots)
 	}
+	if f.PartThreshold < 1<<20 || f.PartSize < 1<<20 {
+		return errors.New("--part-threshold and --part-size: must be 1MiB or more")
+	}
+	if f.SpreadAfter <= 0 {
+		return fmt.Errorf("--spread-after %s: must be more than 0", f.SpreadAfter)
+	}
 	if !protocol.ValidID(f.Pool) {
 		return fmt.Errorf("--pool %q: must be 1 to 128 letters, digits, '.', '_' and '-', and begin with a letter or digit", f.Pool)
 	}
