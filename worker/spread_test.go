@@ -1,0 +1,292 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/memory"
+)
+
+// spreading is the configuration of a worker that has every rest of an item spread.
+func (k *partsKit) spreading(id string) Config {
+	cfg := k.config(id)
+	cfg.SpreadAfter = time.Nanosecond
+	return cfg
+}
+
+func TestPartsAreManyWorkersWork(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(20*testPart+5, 3), &memory.Destination{}
+	// Each part waits until two workers have one.
+	var arrived atomic.Int32
+	both := make(chan struct{})
+	k := newPartsKit(t, sourceOf(data), gated{dest, func(number int) error {
+		if number == 1 {
+			return nil // the owner's
+		}
+		if arrived.Add(1) == 5 { // a worker has four slots, of which bulk work gets three
+			close(both)
+		}
+		<-both
+		return nil
+	}})
+	k.run(t, k.spreading("w1"))
+	k.run(t, k.spreading("w2"))
+	k.publish(t, nil)
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if r.ResumedFrom != 0 || len(r.Attempts) != 1 {
+		t.Errorf("the receipt says %+v", r)
+	}
+	var workers []string
+	for _, s := range k.reported() {
+		if s.State.Failure != nil || s.State.Twice {
+			t.Errorf("reported: %+v", s)
+		}
+		workers = append(workers, s.State.Worker)
+	}
+	slices.Sort(workers)
+	if len(workers) != 21 || len(slices.Compact(workers)) != 2 {
+		t.Errorf("the parts are the work of %v", workers)
+	}
+}
+
+// TestWaitingItemsHoldNoSlot gives a worker with a single slot for bulk work several items at once that are all spread.
+func TestWaitingItemsHoldNoSlot(t *testing.T) {
+	t.Parallel()
+	data := bytesOf(manyParts, 3)
+	k := newPartsKit(t, sourceOf(data), &memory.Destination{})
+	cfg := k.spreading("w1")
+	cfg.Slots = 1
+	k.run(t, cfg)
+	const items = 9 // more than may wait
+	for i := range items {
+		k.ref.Index = i
+		k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.Index, w.Total = i, items })
+	}
+	for range items {
+		if r := k.final(t); r.State != protocol.ItemSucceeded || r.SHA256 != digestOf(data) {
+			t.Errorf("the receipt says %+v", r)
+		}
+	}
+	for i := range items {
+		k.ref.Index = i
+		k.clean(t)
+	}
+}
+
+func TestObjectIsReadBack(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	k := newPartsKit(t, sourceOf(data), opaque{dest})
+	w, err := New(t.Context(), k.spreading("w0"), k.conn, Drivers{Sandboxes: k}, k.sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.run(t, w.cfg)
+	k.publish(t, nil)
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if n := spreadParts(k); n == 0 {
+		t.Error("nothing was spread")
+	}
+}
+
+// A digest that the caller gave must be known before an object is visible.
+func TestObjectWithDigestIsNotSpread(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	k := newPartsKit(t, sourceOf(data), opaque{dest})
+	k.run(t, k.spreading("w1"))
+	k.publish(t, func(item *protocol.ManifestItem, _ *protocol.Work) { item.Expect.SHA256 = digestOf(data) })
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if n := spreadParts(k); n != 0 {
+		t.Errorf("%d parts were spread", n)
+	}
+}
+
+// spreadParts is how many parts were reported without a chain: those of workers that had only them.
+func spreadParts(k *partsKit) int {
+	n := 0
+	for _, s := range k.reported() {
+		if len(s.State.Chain) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFailedPartFailsItsItem(t *testing.T) {
+	t.Parallel()
+	dest := &memory.Destination{FailParts: map[int]error{4: storage.Errorf(storage.NoSpace, "no_space", "write", "x", "the disk is full")}}
+	k := newPartsKit(t, sourceOf(bytesOf(manyParts, 3)), dest)
+	k.run(t, k.spreading("w1"))
+	k.publish(t, nil)
+	if r := k.final(t); r.State != protocol.ItemFailed || r.Failure.Code != "no_space" {
+		t.Errorf("the receipt says %+v", r)
+	}
+	k.clean(t)
+	if left := dest.Uploads(); len(left) != 0 {
+		t.Errorf("uploads are left: %v", left)
+	}
+}
+
+// TestPartIsTriedAgainInPlace has a part fail twice in a way that passes.
+func TestPartIsTriedAgainInPlace(t *testing.T) {
+	t.Parallel()
+	data := bytesOf(manyParts, 3)
+	dest := &memory.Destination{FailParts: map[int]error{4: storage.Errorf(storage.Unavailable, "busy", "write", "x", "it is busy")}, FailPartTimes: 2}
+	k := newPartsKit(t, sourceOf(data), dest)
+	k.run(t, k.spreading("w1"))
+	k.publish(t, nil)
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if len(r.Attempts) != 1 {
+		t.Errorf("the receipt says %+v", r)
+	}
+}
+
+// TestStoppingOwnerHandsOver ends the owner while its parts wait; the next one goes on, and nothing is charged.
+func TestStoppingOwnerHandsOver(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	gate, spread := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	k := newPartsKit(t, sourceOf(data), gated{dest, func(number int) error {
+		if number > 1 {
+			once.Do(func() { close(spread) })
+			<-gate
+		}
+		return nil
+	}})
+	stop := k.run(t, k.spreading("w1"))
+	k.publish(t, nil)
+	<-spread
+	var stopping sync.WaitGroup
+	stopping.Go(stop) // it waits for its parts, but not with the item
+	k.run(t, k.spreading("w2"))
+	until(t, "the other worker has the item", func() bool {
+		plan, _, err := k.records.plan(t.Context(), k.ref)
+		return err == nil && plan.Epoch == 2
+	})
+	close(gate)
+	stopping.Wait()
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if r.ResumedFrom < testPart || len(r.Attempts) != 1 || r.Attempts[0].Worker != "w2" {
+		t.Errorf("the receipt says %+v", r)
+	}
+	if finals := dest.Finals(); len(finals) != 1 || !finals[0].Content.Fresh {
+		t.Errorf("a writer of the first epoch might be at it still: %+v", finals)
+	}
+}
+
+// control says what is wanted of the batch.
+func (k *partsKit) control(t *testing.T, wanted protocol.Wanted) {
+	t.Helper()
+	value, err := protocol.Encode(protocol.Control{Version: protocol.ControlVersion, Org: k.ref.Org, Batch: k.ref.Batch, Wanted: wanted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucketFor(t, k.conn, broker.ControlBucket).Put(t.Context(), protocol.ControlKey(k.ref.Org, k.ref.Batch), value); err != nil {
+		t.Fatal(err)
+	}
+	if wanted != protocol.WantRun {
+		if err := k.conn.Recall(t.Context(), protocol.Bulk, protocol.DefaultPool, k.ref.Org, k.ref.Batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestStopWhileSpreadLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dest := &memory.Destination{}
+	ctx, cancel := context.WithTimeout(t.Context(), partsLimit)
+	defer cancel()
+	spread := make(chan struct{})
+	var once sync.Once
+	k := newPartsKit(t, &hanging{Source: sourceOf(bytesOf(manyParts, 3)), from: testPart, hung: func() { once.Do(func() { close(spread) }) }}, dest)
+	k.run(t, k.spreading("w1"))
+	k.run(t, k.spreading("w2"))
+	k.publish(t, nil)
+	select {
+	case <-spread:
+	case <-ctx.Done():
+		t.Fatal("no part was begun")
+	}
+	k.control(t, protocol.WantStop)
+	if r := k.final(t); r.State != protocol.ItemCanceled {
+		t.Errorf("the receipt says %+v", r)
+	}
+	k.clean(t)
+	if left := dest.Uploads(); len(left) != 0 {
+		t.Errorf("uploads are left: %v", left)
+	}
+	until(t, "nothing is claimed", func() bool { return k.claimed(t) == 0 })
+}
+
+// claimed is how much workers claim.
+func (k *partsKit) claimed(t *testing.T) int {
+	t.Helper()
+	c := &claims{bucket: bucketFor(t, k.conn, broker.ClaimBucket), conn: k.conn}
+	taken, err := c.parts(t.Context(), k.ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(taken)
+}
+
+// TestPausedItemKeepsItsParts pauses while parts are with the workers, and goes on.
+func TestPausedItemKeepsItsParts(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	var open atomic.Bool
+	source := &hanging{Source: sourceOf(data), from: 3 * testPart, open: &open}
+	k := newPartsKit(t, source, dest)
+	cfg := k.spreading("w1")
+	cfg.PauseGrace = time.Millisecond
+	k.run(t, cfg)
+	k.publish(t, nil)
+	until(t, "three parts are stored", func() bool { return len(k.reported()) == 3 })
+	k.control(t, protocol.WantPause)
+	until(t, "nothing is claimed", func() bool { return k.claimed(t) == 0 })
+	if plan, revision, err := k.records.plan(t.Context(), k.ref); err != nil || revision == 0 || plan.Epoch != 1 {
+		t.Fatalf("the plan is %+v, %v", plan, err)
+	}
+	open.Store(true)
+	k.control(t, protocol.WantRun)
+	k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.Recheck = true })
+	r := k.final(t)
+	k.arrived(t, dest, &r, data)
+	if r.ResumedFrom != 3*testPart || len(r.Attempts) != 1 {
+		t.Errorf("the receipt says %+v", r)
+	}
+}
+
+// hanging is a source whose bodies give nothing from an offset on until they are closed, or it is open.
+type hanging struct {
+	*memory.Source
+
+	from int64
+	hung func()
+	open *atomic.Bool
+}
+
+func (h *hanging) OpenRange(ctx context.Context, mark storage.Mark, offset, length int64) (*storage.Object, error) {
+	if offset >= h.from && (h.open == nil || !h.open.Load()) {
+		if h.hung != nil {
+			h.hung()
+		}
+		<-ctx.Done()
+		return nil, storage.Errorf(storage.Interrupted, "stopped", "open", "x", "it was stopped")
+	}
+	return h.Source.OpenRange(ctx, mark, offset, length)
+}
