@@ -69,12 +69,18 @@ func newBigFile(b *testing.B, size int64, rate int) *bigFile {
 	return big
 }
 
-func fill(path string, size int64) error {
+func fill(path string, size int64) error { return write(path, rand.NewChaCha8([32]byte{1}), size) }
+
+func writeZeros(path string, size int64) error {
+	return write(path, io.NewSectionReader(zeroBytes{}, 0, size), size)
+}
+
+func write(path string, content io.Reader, size int64) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{file}, io.LimitReader(rand.NewChaCha8([32]byte{1}), size), make([]byte, 1<<20))
+	_, err = io.CopyBuffer(struct{ io.Writer }{file}, io.LimitReader(content, size), make([]byte, 1<<20))
 	return errors.Join(err, file.Close())
 }
 

@@ -60,17 +60,17 @@ func BenchmarkLargeToObject(b *testing.B) {
 	before := memoryOf(b, f)
 	took := race(b, 1,
 		contender{
-			name: "copyfleet", check: check,
+			name: "copyfleet", check: check, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error {
 				return f.one(ctx, fromURL(big.url), atBucket(round))
 			},
 		},
 		contender{
-			name: "direct", check: check,
+			name: "direct", check: check, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error { return big.toObject(ctx, s3, round) },
 		},
 		contender{
-			name: "rclone", check: check, cold: true,
+			name: "rclone", check: check, cold: true, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error {
 				return peer.run(ctx, "copyurl", big.url, "s3:"+bucketName+"/"+round)
 			},

@@ -21,20 +21,20 @@ func BenchmarkServerCopy(b *testing.B) {
 	check := func(ctx context.Context, round string) error { return big.checkObject(ctx, s3, round) }
 	took := race(b, 1,
 		contender{
-			name: "copyfleet", check: check,
+			name: "copyfleet", check: check, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error {
 				return f.one(ctx, atBucket(from), atBucket(round))
 			},
 		},
 		contender{
-			name: "direct", check: check,
+			name: "direct", check: check, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error {
 				_, err := s3.CopyObject(ctx, minio.CopyDestOptions{Bucket: bucketName, Object: round}, minio.CopySrcOptions{Bucket: bucketName, Object: from})
 				return err
 			},
 		},
 		contender{
-			name: "rclone", check: check, cold: true,
+			name: "rclone", check: check, cold: true, room: big.size,
 			copy: func(ctx context.Context, round string, _ int) error {
 				return peer.run(ctx, "copyto", "s3:"+bucketName+"/"+from, "s3:"+bucketName+"/"+round)
 			},
