@@ -47,7 +47,7 @@ func locate(source storage.Source) (place, bool) {
 // The type and the metadata of the source are copied with it.
 func (o *destination) CopyFrom(ctx context.Context, source storage.Source, c storage.DirectCopy) (storage.Stored, bool, error) {
 	from, ok := locate(source)
-	if !ok || from.store != o.store || from == o.place {
+	if !ok || from.store != o.store || from.bucket == o.bucket && from.key == o.key {
 		return storage.Stored{}, false, nil
 	}
 	stored, err := o.copyFrom(ctx, from, c)
@@ -55,7 +55,7 @@ func (o *destination) CopyFrom(ctx context.Context, source storage.Source, c sto
 }
 
 func (o *destination) copyFrom(ctx context.Context, from place, c storage.DirectCopy) (storage.Stored, error) {
-	if err := errors.Join(checkNames("copy", from.bucket, from.key), checkNames("copy", o.bucket, o.key)); err != nil {
+	if err := errors.Join(from.check("copy"), o.check("copy")); err != nil {
 		return storage.Stored{}, err
 	}
 	info, err := from.head(ctx)

@@ -24,7 +24,7 @@ const encryption = "X-Amz-Server-Side-Encryption"
 // checksums tells the ETag only.
 func (o *source) Digests(ctx context.Context) (storage.Digests, error) {
 	const op = "look at"
-	if err := checkNames(op, o.bucket, o.key); err != nil {
+	if err := o.check(op); err != nil {
 		return storage.Digests{}, err
 	}
 	info, err := o.head(ctx)

@@ -15,7 +15,7 @@ type stater interface {
 
 // Stat looks at the object without reading it.
 func (o *source) Stat(ctx context.Context) (storage.Stat, error) {
-	if err := checkNames("look at", o.bucket, o.key); err != nil {
+	if err := o.check("look at"); err != nil {
 		return storage.Stat{}, err
 	}
 	u, err := o.store.client.PresignedGetObject(ctx, o.bucket, o.key, presignFor, url.Values{})
@@ -35,7 +35,7 @@ func (o *source) Stat(ctx context.Context) (storage.Stat, error) {
 
 // Look tells what a Put would meet and writes nothing. A key that may write objects and not read them cannot tell what is there.
 func (o *destination) Look(ctx context.Context) (storage.Look, error) {
-	if err := checkNames("look at", o.bucket, o.key); err != nil {
+	if err := o.check("look at"); err != nil {
 		return storage.Look{}, err
 	}
 	look := storage.Look{Checked: true, Free: storage.UnknownSize}
@@ -50,6 +50,7 @@ func (o *destination) Look(ctx context.Context) (storage.Look, error) {
 	case err == nil && !exists:
 		e := storage.Errorf(storage.NotFound, "bucket_not_found", "look at", o.subject(), "the bucket does not exist")
 		e.Hint = "Create the bucket \"" + o.bucket + "\"."
+		o.asFile(e)
 		return storage.Look{}, e
 	}
 	stat, err := (&source{o.place}).Stat(ctx)

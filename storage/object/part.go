@@ -88,7 +88,7 @@ func (o *destination) gone(format string, args ...any) *storage.Error {
 
 // PutPart implements storage.PartDestination.
 func (o *destination) PutPart(ctx context.Context, name string, part storage.Part) (storage.PartStored, error) {
-	if err := checkNames("write", o.bucket, o.key); err != nil {
+	if err := o.check("write"); err != nil {
 		return storage.PartStored{}, err
 	}
 	id, checked, err := o.uploadID(name)

@@ -66,6 +66,9 @@ func (s *Store) Presign(ctx context.Context, req Request) (Presigned, error) {
 	if err := req.check(); err != nil {
 		return Presigned{}, err
 	}
+	if err := (place{store: s, bucket: req.Bucket, key: req.Key}).check("presign"); err != nil {
+		return Presigned{}, err
+	}
 	out := Presigned{Method: req.Method, ExpiresAt: time.Now().UTC().Add(req.Expires).Truncate(time.Second)}
 	var u *url.URL
 	var err error

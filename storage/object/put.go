@@ -49,7 +49,7 @@ func (o *destination) Put(ctx context.Context, content storage.Content) (storage
 
 // acceptable refuses what could not be written, before a byte is taken or a bucket is made.
 func (o *destination) acceptable(size int64) error {
-	if err := checkNames("write", o.bucket, o.key); err != nil {
+	if err := o.check("write"); err != nil {
 		return err
 	}
 	if size <= maxObject {

@@ -53,12 +53,13 @@ type Config struct {
 
 // Store is an S3 endpoint with credentials. It is safe for concurrent use.
 type Store struct {
-	client *minio.Client
-	core   minio.Core // the same
-	slow   minio.Core // for calls in which the store moves content
-	cfg    Config
-	probed probe
-	limits copyLimits
+	client   *minio.Client
+	core     minio.Core // the same
+	slow     minio.Core // for calls in which the store moves content
+	cfg      Config
+	probed   probe
+	limits   copyLimits
+	reserved reserve
 
 	http, patient *http.Transport // of client, and of slow
 

@@ -9,29 +9,38 @@ import (
 	"net/url"
 
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/sandbox"
 )
 
 // Source returns an object to read. Its URL is made at each Open. It is a [storage.Ranger] and [storage.Digested].
-func (s *Store) Source(bucket, key string) storage.Source { return &source{place{s, bucket, key}} }
+func (s *Store) Source(bucket, key string) storage.Source {
+	return &source{place{store: s, bucket: bucket, key: key}}
+}
 
 // Destination returns an object to write, of at most 5 TiB. It is a [storage.PartDestination] and a [storage.DirectCopier].
 func (s *Store) Destination(bucket, key string) storage.Destination {
-	return &destination{place{s, bucket, key}}
+	return &destination{place{store: s, bucket: bucket, key: key}}
 }
 
 // place is one object of a store.
 type place struct {
 	store       *Store
 	bucket, key string
+	file        file // of a sandbox, that the object holds; the zero value if it is an object for its own sake
 }
 
-func (p place) subject() string { return subject(p.bucket, p.key) }
+func (p place) subject() string {
+	if p.file != (file{}) {
+		return sandbox.Subject(p.file.sandbox, p.file.path)
+	}
+	return subject(p.bucket, p.key)
+}
 
 type source struct{ place }
 
 // Open implements storage.Source.
 func (o *source) Open(ctx context.Context) (*storage.Object, error) {
-	if err := checkNames("open", o.bucket, o.key); err != nil {
+	if err := o.check("open"); err != nil {
 		return nil, err
 	}
 	get, err := o.get(ctx)
@@ -44,7 +53,7 @@ func (o *source) Open(ctx context.Context) (*storage.Object, error) {
 
 // OpenRange implements storage.Ranger.
 func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, length int64) (*storage.Object, error) {
-	if err := checkNames("open", o.bucket, o.key); err != nil {
+	if err := o.check("open"); err != nil {
 		return nil, err
 	}
 	get, err := o.get(ctx)
@@ -125,13 +134,22 @@ func (p place) named(err error) error {
 	return &named
 }
 
-// explain names the object in a transport's error, and finds out what a 404 means.
+// explain names the object in a transport's error, and says what it means.
 func (p place) explain(ctx context.Context, err error, side string) error {
 	err = p.named(err)
 	e, ok := errors.AsType[*storage.Error](err)
-	if !ok || e.Status != http.StatusNotFound {
+	if !ok {
 		return err
 	}
+	if e.Status == http.StatusNotFound {
+		p.explainMissing(ctx, e, side)
+	}
+	p.asFile(e)
+	return err
+}
+
+// explainMissing finds out what a 404 means.
+func (p place) explainMissing(ctx context.Context, e *storage.Error, side string) {
 	e.Code = side + "_object_not_found"
 	p.store.forget(p.bucket)
 	exists, lookErr := p.store.BucketExists(ctx, p.bucket)
@@ -140,11 +158,11 @@ func (p place) explain(ctx context.Context, err error, side string) error {
 		// Some answer an unknown key with 404.
 		e.Class, e.Code, e.Message = denied.Class, denied.Code, denied.Message
 	case lookErr != nil || exists:
+	case side == "source" && p.file != (file{}) && p.store.cfg.AutoBuckets: // nothing was written to it yet
 	case side == "dest" && p.store.cfg.AutoBuckets:
 		e.Class, e.Code = storage.Unavailable, "bucket_vanished"
 		e.Message = "the bucket was removed a moment ago; the next attempt makes it once more"
 	default:
 		e.Code, e.Message, e.Hint = "bucket_not_found", "the bucket does not exist", fmt.Sprintf("Create the bucket %q.", p.bucket)
 	}
-	return err
 }

@@ -1,0 +1,106 @@
+package object
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/sandbox"
+)
+
+// Sandboxes keeps the files of sandboxes as objects: <prefix>/<org>/<sandbox>/<path>. Paths follow the rules of package sandbox. There are
+// no directories: what is no file is not there, a parent needs no making, and whether "/a" and "/a/b" can both be files is up to the
+// store. There are no hidden files either: an object is written whole or not at all.
+type Sandboxes struct {
+	store          *Store
+	bucket, prefix string // the prefix ends in a slash, or is empty
+}
+
+// file is a path in a sandbox.
+type file struct{ org, sandbox, path string }
+
+// Sandboxes returns the sandboxes below a prefix, which has no slash at its ends; "" is the whole bucket. From then on nothing else reads,
+// writes or presigns there: who may use the bucket may not use the sandboxes of others.
+func (s *Store) Sandboxes(bucket, prefix string) (*Sandboxes, error) {
+	if err := s.Reserve(bucket, prefix); err != nil {
+		return nil, err
+	}
+	return &Sandboxes{store: s, bucket: bucket, prefix: s.reserved.prefix}, nil
+}
+
+// reserve is what only sandboxes may use. The zero value is nothing.
+type reserve struct{ bucket, prefix string }
+
+// has reports whether an object is reserved. MinIO takes a key that begins with a slash for a path, and cleans it.
+func (r reserve) has(bucket, key string) bool {
+	return r.bucket != "" && r.bucket == bucket && (strings.HasPrefix(key, r.prefix) || strings.HasPrefix(path.Clean("/" + key)[1:], r.prefix))
+}
+
+// Reserve keeps everybody but sandboxes from the objects below a prefix. It must not be called once the store is in use.
+func (s *Store) Reserve(bucket, prefix string) error {
+	if prefix != "" {
+		prefix += "/"
+	}
+	if err := checkNames("reserve", bucket, prefix+"x"); err != nil {
+		return err
+	}
+	s.reserved = reserve{bucket, prefix}
+	return nil
+}
+
+// Source returns a file to read.
+func (s *Sandboxes) Source(org, sandbox, name string) storage.Source {
+	return &source{s.place(org, sandbox, name)}
+}
+
+// Destination returns a file to write. What other drivers call temp and stale has no meaning here: an unfinished object is none.
+func (s *Sandboxes) Destination(org, sandbox, name, _ string, _ []string) storage.Destination {
+	return &destination{s.place(org, sandbox, name)}
+}
+
+func (s *Sandboxes) place(org, sandbox, name string) place {
+	return place{store: s.store, bucket: s.bucket, key: s.prefix + org + "/" + sandbox + name, file: file{org, sandbox, name}}
+}
+
+// check refuses names that are none, and what is not for the caller.
+func (p place) check(op string) error {
+	if p.file == (file{}) {
+		if p.store.reserved.has(p.bucket, p.key) {
+			return storage.Errorf(storage.Denied, "object_reserved", op, p.subject(), "files of sandboxes are kept there; they are used as such")
+		}
+		return checkNames(op, p.bucket, p.key)
+	}
+	if err := sandbox.CheckPath(op, p.file.org, p.file.sandbox, p.file.path); err != nil {
+		return err
+	}
+	err := checkNames(op, p.bucket, p.key)
+	if e, ok := errors.AsType[*storage.Error](err); ok {
+		e.Subject = p.subject()
+		if e.Code == "invalid_key" && len(p.key) > maxKey {
+			e.Code, e.Message = "name_too_long", "the path is too long for the store of the sandboxes"
+		}
+	}
+	return err
+}
+
+// asFile gives an error the code and the text that files of sandboxes have, wherever they are.
+func (p place) asFile(e *storage.Error) {
+	if p.file == (file{}) {
+		return
+	}
+	switch {
+	case e.Code == "source_object_not_found":
+		e.Code, e.Message, e.Hint = "sandbox_file_not_found", "File not found in sandbox: "+p.file.path, ""
+	case e.Code == "bucket_not_found":
+		// It is not the caller's: the copy may well succeed once it is there.
+		e.Class, e.Code, e.Message = storage.Unavailable, "sandboxes_gone", "the bucket of the sandboxes does not exist"
+		e.Hint = "--sandboxes of the worker names it."
+	case e.Reason == "KeyTooLongError":
+		e.Class, e.Code, e.Message = storage.Invalid, "name_too_long", "a name in the path is too long for the store of the sandboxes"
+	case e.Reason == "ObjectParentIsFile", e.Reason == "XMinioParentIsObject":
+		e.Class, e.Code, e.Message = storage.Conflict, "parent_not_directory", "a parent in the path is not a directory"
+	case e.Reason == "ExistingObjectIsDirectory", e.Reason == "XMinioObjectExistsAsDirectory":
+		e.Class, e.Code, e.Message = storage.Conflict, "destination_is_directory", "the destination is a directory"
+	}
+}
