@@ -30,6 +30,12 @@ func trust(server *httptest.Server) *x509.CertPool {
 // does not exist; one that is not listed gets no answer.
 func resolver(t *testing.T, hosts map[string][]string) *net.Resolver {
 	t.Helper()
+	return resolverBy(t, func(host string) ([]string, bool) { addresses, known := hosts[host]; return addresses, known })
+}
+
+// resolverBy is a resolver whose DNS server may change its mind.
+func resolverBy(t *testing.T, hosts func(host string) (addresses []string, known bool)) *net.Resolver {
+	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -78,13 +84,13 @@ func resolver(t *testing.T, hosts map[string][]string) *net.Resolver {
 }
 
 // resolve answers one query.
-func resolve(query []byte, hosts map[string][]string) []byte {
+func resolve(query []byte, hosts func(string) ([]string, bool)) []byte {
 	var m dnsmessage.Message
 	if m.Unpack(query) != nil || len(m.Questions) != 1 {
 		return nil
 	}
 	q := m.Questions[0]
-	addresses, known := hosts[strings.TrimSuffix(q.Name.String(), ".")]
+	addresses, known := hosts(strings.TrimSuffix(q.Name.String(), "."))
 	if !known {
 		return nil
 	}

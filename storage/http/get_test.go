@@ -15,16 +15,16 @@ import (
 // A peer that is slow but not silent passes, however long it takes in all.
 func TestGetFromDrippingServer(t *testing.T) {
 	t.Parallel()
-	const n = 40
+	const n = 30
 	url := hostile(t, func(p *hostilehttp.Peer) {
 		p.Request()
 		p.Say("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", n)
 		for range n {
-			<-time.After(10 * time.Millisecond)
+			<-time.After(60 * time.Millisecond)
 			p.Say(".")
 		}
 	})
-	client := testClient(t, func(o *Options) { o.IdleTimeout = 300 * time.Millisecond })
+	client := testClient(t, func(o *Options) { o.IdleTimeout = 1500 * time.Millisecond })
 	got, _, err := readAll(t, client.Get(url, nil))
 	if err != nil || len(got) != n {
 		t.Errorf("got %d bytes, error %v, want %d", len(got), err, n)
@@ -35,12 +35,12 @@ func TestGetFromDrippingServer(t *testing.T) {
 func TestGetBySlowReader(t *testing.T) {
 	t.Parallel()
 	url := hostile(t, func(p *hostilehttp.Peer) { p.Request(); p.Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345") })
-	object, err := testClient(t, func(o *Options) { o.IdleTimeout = 50 * time.Millisecond }).Get(url, nil).Open(t.Context())
+	object, err := testClient(t, func(o *Options) { o.IdleTimeout = 200 * time.Millisecond }).Get(url, nil).Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer object.Body.Close()
-	<-time.After(200 * time.Millisecond)
+	<-time.After(400 * time.Millisecond)
 	if got, err := io.ReadAll(iotest.OneByteReader(object.Body)); err != nil || string(got) != "12345" {
 		t.Errorf("got %q, error %v", got, err)
 	}

@@ -42,9 +42,6 @@ func testClient(t *testing.T, edit func(o *Options)) *Client {
 	return c
 }
 
-// short are waits that a test expects to pass.
-func short(o *Options) { o.HeaderTimeout, o.IdleTimeout = 150*time.Millisecond, 150*time.Millisecond }
-
 // failure is what an error should be.
 type failure struct {
 	class   storage.Class
