@@ -154,7 +154,8 @@ type UploadReader interface {
 
 // DirectCopy is a copy that the store is to make itself.
 type DirectCopy struct {
-	// Mark is the state of the source that is to be copied. In another one the copy fails with [CodeSourceChanged].
+	// Mark is the state of the source that is to be copied. In another one the copy fails with [CodeSourceChanged]. Without an ETag
+	// and of [UnknownSize] it is the one that it is found in.
 	Mark Mark
 	// OnlyNew is as in [Content].
 	OnlyNew bool

@@ -8,8 +8,9 @@ import (
 	"encoding/hex"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"io"
+
+	"github.com/minio/crc64nvme"
 
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
@@ -172,10 +173,7 @@ const digestBuffer = 256 << 10 // bytes
 // onlyWriter keeps io.CopyBuffer from another way than the buffer it was given.
 type onlyWriter struct{ io.Writer }
 
-var (
-	crc32c    = crc32.MakeTable(crc32.Castagnoli)
-	crc64nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5) // of the NVM Express specification, reflected, as S3 uses it
-)
+var crc32c = crc32.MakeTable(crc32.Castagnoli)
 
 // newDigest returns the hash of one of [digestKinds].
 func newDigest(kind string) hash.Hash {
@@ -183,7 +181,7 @@ func newDigest(kind string) hash.Hash {
 	case storage.DigestMD5:
 		return md5.New() //nolint:gosec // as above
 	case storage.DigestCRC64NVME:
-		return crc64.New(crc64nvme)
+		return crc64nvme.New()
 	case storage.DigestCRC32C:
 		return crc32.New(crc32c)
 	}

@@ -65,7 +65,7 @@ func TestStoresCopyThemselves(t *testing.T) {
 				if objects.opened > 0 || got.read != 0 || got.stored != size || !got.verified || got.etag == "" || there != text {
 					t.Errorf("%d were read, %+v, there is %q", objects.opened, got, there)
 				}
-				if got.sha256 != objects.extra[storage.DigestSHA256] {
+				if got.sha256 != tr.expect.SHA256 {
 					t.Errorf("a SHA-256 %q that nobody computed", got.sha256)
 				}
 			case protocol.MethodStream:

@@ -135,7 +135,7 @@ func (o *shelved) CopyFrom(_ context.Context, source storage.Source, c storage.D
 	if err != nil {
 		return storage.Stored{}, true, err
 	}
-	if !mark.Equal(c.Mark) {
+	if c.Mark.Size != storage.UnknownSize && !mark.Equal(c.Mark) {
 		return storage.Stored{}, true, storage.Errorf(storage.Corrupt, storage.CodeSourceChanged, "copy", o.key, "it is another one")
 	}
 	stored, err := o.show(data, c.OnlyNew, c.Ready)

@@ -62,7 +62,7 @@ func (o *destination) copyFrom(ctx context.Context, from place, c storage.Direct
 	if err != nil {
 		return storage.Stored{}, from.explain(ctx, classify("copy", from.subject(), err), "source")
 	}
-	if info.Size != c.Mark.Size || c.Mark.ETag != "" && info.ETag != bare(c.Mark.ETag) {
+	if c.Mark.Size != storage.UnknownSize && info.Size != c.Mark.Size || c.Mark.ETag != "" && info.ETag != bare(c.Mark.ETag) {
 		return storage.Stored{}, from.changed()
 	}
 	if err := o.prepareBucket(ctx); err != nil {

@@ -69,6 +69,11 @@ func TestDigestsAreOfTheContent(t *testing.T) {
 				t.Fatal(err)
 			}
 			object.Body.Close()
+			told := object.Digests[storage.DigestCRC64NVME]
+			missed := told == "" && known.Of[storage.DigestCRC64NVME] != "" && e.accessKey != embeddedAccessKey // that one tells a reader nothing
+			if told != "" && told != known.Of[storage.DigestCRC64NVME] || missed || object.Digests[storage.DigestMD5] != "" {
+				t.Errorf("%s: a reader is told %v, who asks %v", key, object.Digests, known.Of)
+			}
 			if known.Mark.ETag != object.ETag || known.Mark.Size != object.Size || !known.Mark.Modified.Equal(object.Modified) {
 				t.Errorf("%s: the mark is %+v, that of a reader %+v", key, known.Mark, object.Mark())
 			}

@@ -43,7 +43,7 @@ func (o *source) Open(ctx context.Context) (*storage.Object, error) {
 	if err := o.check("open"); err != nil {
 		return nil, err
 	}
-	get, err := o.get(ctx)
+	get, err := o.get(ctx, tellChecksums)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, lengt
 	if err := o.check("open"); err != nil {
 		return nil, err
 	}
-	get, err := o.get(ctx)
+	get, err := o.get(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +90,19 @@ func (p place) changed() *storage.Error {
 	return storage.Errorf(storage.Corrupt, storage.CodeSourceChanged, "open", p.subject(), "the object is not any more what it was when the copy began")
 }
 
-func (o *source) get(ctx context.Context) (storage.Source, error) {
-	u, err := o.store.client.PresignedGetObject(ctx, o.bucket, o.key, presignFor, url.Values{})
+// tellChecksums makes a store tell the checksums that it keeps of an object beside its content.
+var tellChecksums = map[string]string{"X-Amz-Checksum-Mode": "ENABLED"}
+
+func (o *source) get(ctx context.Context, headers map[string]string) (storage.Source, error) {
+	signed := http.Header{}
+	for name, value := range headers {
+		signed.Set(name, value)
+	}
+	u, err := o.store.client.PresignHeader(ctx, http.MethodGet, o.bucket, o.key, presignFor, url.Values{}, signed)
 	if err != nil {
 		return nil, classify("open", o.subject(), err)
 	}
-	return o.store.cfg.Transport.Get(u.String(), nil), nil
+	return o.store.cfg.Transport.Get(u.String(), headers), nil
 }
 
 // opened names the object in what the transport gave.
