@@ -68,7 +68,7 @@ type s3Flags struct {
 
 // workerFlags are those of a worker, in up and worker.
 type workerFlags struct {
-	Sandboxes     string         `help:"Where sandboxes are: file:///dir, laid out <org>/<sandbox>/<path>. Default: the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
+	Sandboxes     string         `help:"Where sandboxes are: file:///dir or s3://bucket/prefix, laid out <org>/<sandbox>/<path>. Default: the directory sandboxes in the data directory." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 	Slots         int            `help:"Items that a worker copies at once." default:"32" env:"COPYFLEET_SLOTS"`
 	PartThreshold byteSize       `help:"Bytes from which on an item is copied in parts, which are kept when a copy breaks off, and which other workers help with." name:"part-threshold" default:"64MiB" env:"COPYFLEET_PART_THRESHOLD"`
 	PartSize      byteSize       `help:"Bytes of a part; more where there would be more than 10,000." name:"part-size" default:"16MiB" env:"COPYFLEET_PART_SIZE"`

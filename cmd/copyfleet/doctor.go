@@ -196,10 +196,11 @@ func (d *doctor) ready(ctx context.Context) {
 }
 
 var readyHints = map[string]string{
-	"nats":     "Is NATS running, with JetStream? --nats-url of the API names it.",
-	"s3":       "Is the S3 endpoint running, and are the keys right? --s3-endpoint of the API names it.",
-	"space":    "Make room on the disk of the data directory, or lower --min-free.",
-	"registry": "It comes back with NATS.",
+	"nats":      "Is NATS running, with JetStream? --nats-url of the API names it.",
+	"s3":        "Is the S3 endpoint running, and are the keys right? --s3-endpoint of the API names it.",
+	"space":     "Make room on the disk of the data directory, or lower --min-free.",
+	"sandboxes": "Make the bucket that --sandboxes names.",
+	"registry":  "It comes back with NATS.",
 }
 
 // machine looks at this machine.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/copyfleet/copyfleet/storage/egress"
 	httpstore "github.com/copyfleet/copyfleet/storage/http"
 	"github.com/copyfleet/copyfleet/storage/object"
-	"github.com/copyfleet/copyfleet/storage/sandbox"
 	"github.com/copyfleet/copyfleet/worker"
 )
 
@@ -93,7 +91,8 @@ func (f s3Flags) objects(endpoint string, autoBuckets bool, limits workerFlags) 
 		HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout, MaxIdlePerHost: idleConns(limits.Slots), UserAgent: userAgent(),
 	})
 	store, err := object.New(object.Config{
-		Endpoint: endpoint, AccessKey: f.AccessKey, SecretKey: f.SecretKey, Region: f.Region, AutoBuckets: autoBuckets, Transport: client,
+		Endpoint: endpoint, AccessKey: f.AccessKey, SecretKey: f.SecretKey, Region: f.Region, AutoBuckets: autoBuckets, SpoolDir: limits.SpoolDir,
+		Transport: client,
 	})
 	if err != nil {
 		client.Close()
@@ -109,21 +108,17 @@ func userAgent() string { return "copyfleet/" + version }
 // fleetWorker is a worker with what it needs to be closed.
 type fleetWorker struct {
 	worker    *worker.Worker
-	sandboxes *sandbox.Store
+	sandboxes openedSandboxes
 	http      *httpstore.Client
 }
 
 // start joins a worker to its drivers.
 func (f workerFlags) start(
-	ctx context.Context, conn *broker.Conn, objects worker.ObjectDriver, sealer *protocol.Sealer, told *telemetry, log *slog.Logger,
+	ctx context.Context, conn *broker.Conn, objects *object.Store, sealer *protocol.Sealer, told *telemetry, log *slog.Logger,
 ) (*fleetWorker, error) {
-	dir, err := sandboxDir(f.Sandboxes)
+	sandboxes, err := f.openSandboxes(ctx, objects, log)
 	if err != nil {
 		return nil, err
-	}
-	sandboxes, err := sandbox.Open(dir, sandbox.Options{Sync: f.FileSync == "on"})
-	if err != nil {
-		return nil, fmt.Errorf("--sandboxes %s: %w", f.Sandboxes, err)
 	}
 	client := httpstore.NewClient(httpstore.Options{
 		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout, MinProgress: f.MinProgress,
@@ -133,32 +128,20 @@ func (f workerFlags) start(
 		ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log, Metrics: told.metrics, Traces: told.traces,
 		PartThreshold: int64(f.PartThreshold), PartSize: int64(f.PartSize), SpreadAfter: f.SpreadAfter,
 	},
-		conn, worker.Drivers{Sandboxes: sandboxes, HTTP: client, Objects: objects}, sealer)
+		conn, worker.Drivers{Sandboxes: sandboxes.SandboxDriver, HTTP: client, Objects: objects}, sealer)
 	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {
-		return nil, errors.Join(exitWith(exitUsage, "%w", err), sandboxes.Close())
+		return nil, errors.Join(exitWith(exitUsage, "%w", err), sandboxes.close())
 	}
 	if err != nil {
-		return nil, errors.Join(err, sandboxes.Close())
+		return nil, errors.Join(err, sandboxes.close())
 	}
 	return &fleetWorker{worker: w, sandboxes: sandboxes, http: client}, nil
 }
 
 func (w *fleetWorker) close() error {
 	w.http.Close()
-	return w.sandboxes.Close() //nolint:wrapcheck // says what it was
+	return w.sandboxes.close() //nolint:wrapcheck // says what it was
 }
-
-// sandboxDir returns the directory that a --sandboxes URL names.
-func sandboxDir(raw string) (string, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(raw, "?#") {
-		return "", exitWith(exitUsage, "--sandboxes %q: must be file:///dir with an absolute directory, any ? and # in it escaped", raw)
-	}
-	return u.Path, nil
-}
-
-// fileURL is the --sandboxes URL of an absolute path.
-func fileURL(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
 
 // loopback is what up may dial beside public addresses: it listens on loopback itself.
 func loopback() []netip.Prefix {

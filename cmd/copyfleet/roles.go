@@ -15,6 +15,7 @@ type apiCmd struct {
 	S3            s3Flags `embed:""`
 	AutoSandboxes bool    `help:"Let an unknown sandbox come into being at its first use." env:"COPYFLEET_AUTO_SANDBOXES"`
 	AutoBuckets   bool    `help:"Make a missing bucket at its first use." env:"COPYFLEET_AUTO_BUCKETS"`
+	Sandboxes     string  `help:"Where the workers keep sandboxes. If that is in a bucket, nothing there is presigned." env:"COPYFLEET_SANDBOXES" placeholder:"URL"`
 }
 
 // Run serves until the context ends.
@@ -38,9 +39,13 @@ func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	defer client.Close()
+	checks, err := reserveSandboxes(c.Sandboxes, objects)
+	if err != nil {
+		return err
+	}
 	f, err := startFront(ctx, frontConfig{
 		flags: c.apiFlags, autoSandboxes: c.AutoSandboxes, autoBuckets: c.AutoBuckets,
-		ready: []readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}}, telemetry: told,
+		ready: append([]readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}}, checks...), telemetry: told,
 	}, conn, objects, sealer, env.log)
 	if err != nil {
 		return err

@@ -189,7 +189,11 @@ func (u *upFleet) startS3(ctx context.Context) error {
 		u.onClose(server.Close)
 		endpoint = server.URL()
 	}
-	objects, client, err := s3.objects(endpoint, u.cmd.AutoBuckets, u.cmd.workerFlags)
+	flags := u.cmd.workerFlags
+	if flags.SpoolDir == "" {
+		flags.SpoolDir = u.data.Path("spool")
+	}
+	objects, client, err := s3.objects(endpoint, u.cmd.AutoBuckets, flags)
 	if err != nil {
 		return err
 	}
@@ -243,6 +247,11 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 		}
 	}
 	checks := []readyCheck{{"nats", u.conn.Ready}, {"s3", u.objects.Check}, {"space", func(context.Context) error { return u.room() }}}
+	more, err := reserveSandboxes(w.Sandboxes, u.objects)
+	if err != nil {
+		return err
+	}
+	checks = append(checks, more...)
 	u.front, err = startFront(ctx, frontConfig{
 		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks, room: u.room, telemetry: u.told,
 	}, u.conn, u.objects, sealer, u.log)

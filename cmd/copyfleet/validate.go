@@ -23,6 +23,11 @@ func (c *upCmd) Validate() error {
 
 // Validate checks the flags of api.
 func (c *apiCmd) Validate() error {
+	if c.Sandboxes != "" {
+		if _, err := parseSandboxes(c.Sandboxes); err != nil {
+			return err
+		}
+	}
 	return first(c.apiFlags.check(), c.natsFlags.check(), c.S3.check(), c.sealFlags.check())
 }
 
@@ -68,7 +73,7 @@ func (f workerFlags) check() error {
 		return fmt.Errorf("--pool %q: must be 1 to 128 letters, digits, '.', '_' and '-', and begin with a letter or digit", f.Pool)
 	}
 	if f.Sandboxes != "" {
-		if _, err := sandboxDir(f.Sandboxes); err != nil {
+		if _, err := parseSandboxes(f.Sandboxes); err != nil {
 			return err
 		}
 	}

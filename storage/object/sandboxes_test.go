@@ -36,9 +36,11 @@ func TestSandboxesConformance(t *testing.T) {
 		newPath := func() string { return "/in/" + strconv.FormatInt(next.Add(1), 10) }
 		target := func(path string) storagetest.Target {
 			return storagetest.Target{
-				Destination: func() storage.Destination { return boxes.Destination("ORG-a", "SBX-1", path, "temp", []string{"stale"}) },
-				Read:        func(t *testing.T) ([]byte, bool) { return e.peek(t, bucket, "boxes/ORG-a/SBX-1"+path) },
-				Leftovers:   func(t *testing.T) []string { return e.uploads(t, bucket) },
+				Destination: func() storage.Destination {
+					return boxes.Destination("ORG-a", "SBX-1", path, "temp", []string{"stale"})
+				},
+				Read:      func(t *testing.T) ([]byte, bool) { return e.peek(t, bucket, "boxes/ORG-a/SBX-1"+path) },
+				Leftovers: func(t *testing.T) []string { return e.uploads(t, bucket) },
 			}
 		}
 		storagetest.Run(t, storagetest.Harness{

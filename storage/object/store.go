@@ -180,6 +180,19 @@ func (s *Store) look(ctx context.Context, bucket string) (bool, error) {
 	return true, ctx.Err()
 }
 
+// ReadyBucket reports whether a bucket is there, and makes it before if the store makes buckets. A key that may not look for buckets
+// takes it for granted.
+func (s *Store) ReadyBucket(ctx context.Context, bucket string) (bool, error) {
+	exists, err := s.BucketExists(ctx, bucket)
+	if err == nil && !exists && s.cfg.AutoBuckets {
+		exists, err = true, s.EnsureBucket(ctx, bucket)
+	}
+	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == accessDenied {
+		return true, nil
+	}
+	return exists, err
+}
+
 // EnsureBucket makes a bucket if it is not there.
 func (s *Store) EnsureBucket(ctx context.Context, bucket string) error {
 	exists, err := s.BucketExists(ctx, bucket)
