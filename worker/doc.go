@@ -30,6 +30,27 @@
 //   - A panic in an item is that item's failure. An item whose workers die is tried three times, the
 //     last of them alone, and then fails; those that ran beside it are not charged for more than two.
 //
+// # Items in parts
+//
+// An item of [Config.PartThreshold] bytes or more, whose source says what state it is in and gives parts of itself, and whose destination
+// can be written in parts, is moved in parts (parts.go). Who holds the item is its owner. It begins an upload at the destination and
+// stores a plan (partplan.go), copies the parts in order over one connection (stretch.go), and tells of each that is stored without
+// waiting for that to be kept. With a part goes the state of the digest up to its end (chain.go), so that whoever continues goes on digesting. An
+// owner that finds a plan takes it over if the source is what it was; a retry and a pause keep it, and so does a death. What
+// became of the parts the aggregator keeps.
+//
+// If the rest would take longer than [Config.SpreadAfter] at the rate seen, the owner publishes the missing parts as work of their own, a few
+// at a time, and waits for them outside of its slot (spread.go); parts run in slots like items (part.go). So parts find slots
+// even if every worker owns nothing but items that wait. At most half as many items as there are slots wait so; others go on by themselves. An
+// owner that is told to stop hands its item back at once. Where the caller gave a digest, and the destination cannot be read before it is
+// visible, nothing is spread: the digest must be known first.
+//
+// When all parts are stored the owner reads what it did not digest in passing, compares, writes into the plan that it completes it, asks as for
+// any item whether it still holds it, and makes it visible (complete.go). Of several owners, after a pause of a process or the
+// network, the plan's revision lets one go on; works of parts carry the epoch of their plan, and those of another one are dropped. Where a stale
+// writer may be at the upload still, the destination is told ([storage.PartContent].Fresh). The records are removed when the item has come to its
+// destination, or has failed for good, or its batch is stopped; then the upload is, too.
+//
 // # Stopped and paused batches
 //
 // What is wanted of a batch (protocol.Control) is written by others. Workers watch it, drop what they fetch of a stopped or paused
@@ -64,6 +85,21 @@
 //	                                                            is due in a stopped or paused batch is dropped
 //	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
 //	                                                            its second report ignored
+//	upload_begun         an empty upload that no record names   the next owner removes a hidden file by the name of the dead
+//	                                                            claim; an object store removes an upload in its own time
+//	part_planned         upload and plan                        the next owner continues
+//	part_stored          the part, not known to anybody         (in order) the next owner copies it again, to the same place;
+//	                                                            (spread) AckWait ends, another worker does
+//	part_reported        the part, known                        the next owner does not copy it again
+//	parts_spread         works in the queue                     they are worked on, and reported; the next owner raises the epoch,
+//	                                                            which drops those that have not begun, and publishes what is missing
+//	parts_complete       all parts                              the next owner digests what it must, and completes
+//	completing           as above                               as above
+//	upload_completed     the whole file or object               the next owner completes again, which the destination tells to be done; if
+//	                                                            not all parts were known, or it cannot tell, all is copied again
+//	parts_cleared        as above, no plan                      the item is copied again
+//	upload_aborted       (an item that failed for good) a plan  the next owner begins anew, and fails, or the aggregator's sweep
+//	                     without an upload                      has a worker remove the records
 //	acknowledged         nothing, or the acknowledgement        as above if it was not sent, or the server dies within 100 ms;
 //	                     was not sent                           the claim still names the item: the sweep removes it
 //	claim_released       delivery pending, no claim             (handing back) AckWait ends; nothing is charged

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
@@ -107,6 +108,8 @@ type scattered struct {
 	known int          // how many are stored
 	news  time.Time    // when one of them came last
 	late  int          // how often since then it was looked for lost ones
+	lost  []int        // parts that may be lost, if the reports up to mark do not say otherwise
+	mark  uint64
 }
 
 // step reads what became of the parts, and has more of them copied.
@@ -130,7 +133,7 @@ func (p *scattered) step(ctx context.Context) error {
 	o.meter.ahead.Store(bytes - o.meter.read.Load())
 	o.meter.watch()
 	if stored > p.known {
-		p.known, p.news, p.late = stored, time.Now(), 0
+		p.known, p.news, p.late, p.lost = stored, time.Now(), 0, nil
 	}
 	if o.w.controls.wanted(nameOf(&o.j.work)) == protocol.WantPause {
 		return errPaused // what waited of the parts was recalled, and is not to come back
@@ -184,36 +187,59 @@ func (p *scattered) spare(ctx context.Context) {
 	}
 }
 
-// recover publishes parts again that may be lost: nothing was heard for long, nothing of the batch waits in the queue, and no living worker
-// has claimed them. If they are not lost, whoever comes second finds the part stored, or stores it once more.
+// recover publishes parts again that may be lost: nothing was heard for long, no living worker claims them, all that was reported until that was
+// known is folded, and nothing of the batch waits in the queue. If they are not lost, whoever comes second finds the part stored, or
+// stores it once more.
 func (p *scattered) recover(ctx context.Context) {
 	o := p.o
-	every := heartbeat(o.w.conn)
-	if time.Since(p.news) < time.Duration(p.late+1)*every || len(p.out) == 0 {
+	if time.Since(p.news) < time.Duration(p.late+1)*heartbeat(o.w.conn) || len(p.out) == 0 {
 		return
 	}
 	p.late++
+	if p.lost == nil {
+		p.suspect(ctx)
+		return
+	}
 	work := &o.j.work
+	floor, _, err := o.w.conn.ReportFloor(ctx)
+	if err != nil || floor < p.mark {
+		return // they may be done, and nobody has read it yet
+	}
 	waits, err := o.w.conn.Waits(ctx, broker.Shard{Lane: work.Lane, Pool: work.Pool, Index: work.Shard}, work.Org, work.Batch)
-	if err != nil || waits && p.late%partsLost != 0 {
+	if err != nil || waits && p.late < partsLost {
 		return
 	}
 	taken, err := o.w.claims.parts(ctx, o.j.held.Ref)
 	if err != nil {
 		return
 	}
-	var lost []int
-	for number := range p.out {
-		if !taken[number] {
-			lost = append(lost, number)
-		}
-	}
+	lost := slices.DeleteFunc(p.lost, func(number int) bool { return taken[number] || isStored(&o.states[number-1]) })
+	p.lost, p.late = nil, 0
+	p.news = time.Now()
 	if len(lost) == 0 {
 		return
 	}
 	o.w.cfg.Logger.Info("parts of an item seem to be lost and are published again", "batch", work.Batch, "index", work.Index, "parts", len(lost))
 	if err := o.publish(ctx, lost, true); err != nil {
 		o.w.cfg.Logger.Warn("cannot publish the parts of an item; trying again", "batch", work.Batch, "index", work.Index, "error", err)
+	}
+}
+
+// suspect notes which parts nobody claims, and how far reports had come then.
+func (p *scattered) suspect(ctx context.Context) {
+	taken, err := p.o.w.claims.parts(ctx, p.o.j.held.Ref)
+	if err != nil {
+		return
+	}
+	_, last, err := p.o.w.conn.ReportFloor(ctx)
+	if err != nil {
+		return
+	}
+	p.mark = last
+	for number := range p.out {
+		if !taken[number] {
+			p.lost = append(p.lost, number)
+		}
 	}
 }
 
