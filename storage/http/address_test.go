@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/hostilehttp"
 	"github.com/copyfleet/copyfleet/storage"
@@ -138,6 +139,12 @@ func TestNamesThatMove(t *testing.T) {
 					return []string{"127.0.0.1"}, true
 				})
 				client := testClient(t, func(o *Options) { only127001(o); o.Resolver = names })
+				client.dialer.names.now = func() time.Time { // what was found is too old once the name has moved
+					if moved.Load() {
+						return time.Now().Add(2 * nameLife)
+					}
+					return time.Now()
+				}
 				err := moves(t, client, what, "http://moves.test:"+port)
 				if !moved.Load() {
 					t.Errorf("the first address was not reached: %v", err)

@@ -56,7 +56,7 @@ type Options struct {
 	UserAgent string
 	// RootCAs are the authorities that servers are verified with. nil means those of the system.
 	RootCAs *x509.CertPool
-	// Resolver looks up names. nil means that of the system.
+	// Resolver looks up names; what it finds is used for five seconds. nil means that of the system.
 	Resolver *net.Resolver
 }
 
@@ -96,7 +96,8 @@ type Client struct {
 func NewClient(opts Options) *Client {
 	opts = opts.withDefaults()
 	d := &dialer{
-		opts: opts,
+		opts:  opts,
+		names: newNames(opts.Resolver, opts.ConnectTimeout),
 		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            opts.RootCAs,

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 
@@ -28,8 +29,9 @@ func (e *dialError) Unwrap() error { return e.err }
 
 // dialer makes connections and gives each way to fail its name.
 type dialer struct {
-	opts Options
-	tls  *tls.Config
+	opts  Options
+	tls   *tls.Config
+	names *names
 }
 
 // tally counts what the guard said about the addresses of one host. They may be dialed at the same time.
@@ -42,8 +44,16 @@ type tally struct {
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
 	defer cancel()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err // the transport always gives both
+	}
 	var counts tally
-	nd := net.Dialer{Resolver: d.opts.Resolver}
+	addrs, err := d.names.lookup(ctx, host)
+	if err != nil {
+		return nil, d.explain(ctx, err, &counts)
+	}
+	var nd net.Dialer
 	if d.opts.Guard != nil {
 		nd.Control = func(network, address string, raw syscall.RawConn) error {
 			counts.asked.Add(1)
@@ -55,8 +65,11 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return err
 		}
 	}
-	c, err := nd.DialContext(ctx, network, address)
+	c, err := race(ctx, addrs, func(ctx context.Context, addr netip.Addr) (net.Conn, error) {
+		return nd.DialContext(ctx, network, net.JoinHostPort(addr.String(), port))
+	})
 	if err != nil {
+		d.names.forget(host)
 		return nil, d.explain(ctx, err, &counts)
 	}
 	return &conn{Conn: c}, nil
@@ -66,11 +79,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 func (d *dialer) resolve(ctx context.Context, host string) *dialError {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
 	defer cancel()
-	resolver := d.opts.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
-	addrs, err := resolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := d.names.lookup(ctx, host)
 	var counts tally
 	if err != nil {
 		return d.explain(ctx, err, &counts)

@@ -5,6 +5,9 @@
 // Beside moving bytes it can look without moving any (stat.go): a source is asked with HEAD or for its first byte, a receiver of
 // uploads is not asked at all. And it posts notices (notify.go): small, once, within ten seconds, without redirects.
 //
+// Names are looked up once for all who want them, and what was found is used for five seconds (names.go); a host with several addresses
+// is tried at one after the other, 250 ms apart (race.go).
+//
 // Guaranteed:
 //
 //   - A body is handed on as it was sent. One that ends before its Content-Length or its last chunk is an
