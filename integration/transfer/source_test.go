@@ -32,7 +32,7 @@ func (c content) ReadAt(p []byte, off int64) (int, error) {
 	}
 	for i := 0; c.seed != 0 && i < n; {
 		at := off + int64(i)
-		x := uint64(at/word) + c.seed*0x9e3779b97f4a7c15 //nolint:gosec // never negative
+		x := uint64(at/word) + c.seed*0x9e3779b97f4a7c15
 		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 		x = (x ^ x>>27) * 0x94d049bb133111eb
 		var b [word]byte
@@ -144,7 +144,7 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.running.Add(-1)
 	for most := f.together.Load(); now > most && !f.together.CompareAndSwap(most, now); most = f.together.Load() {
 	}
-	w.Header().Set("Etag", f.etag)
+	w.Header().Set("ETag", f.etag)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &slow{ResponseWriter: w, f: f, ctx: r.Context(), closing: s.closing, begun: time.Now()}
 	if f.whole {
