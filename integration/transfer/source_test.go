@@ -71,7 +71,7 @@ type served struct {
 	whole   bool  // it is given as a whole only
 	busy    int   // requests that are answered 503 first
 
-	// Once so many bytes were given on all connections, each waits for gate.
+	// What lies at that offset and behind it is given only once gate is closed.
 	holdAt int64
 	gate   <-chan struct{}
 
@@ -165,16 +165,25 @@ type slow struct {
 	ctx     context.Context //nolint:containedctx // of the request that this answers
 	closing <-chan struct{}
 	begun   time.Time
-	written int64
+	written int64 // since then
+	at      int64 // in the file
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s *slow) WriteHeader(status int) {
+	if status == http.StatusPartialContent {
+		_, _ = fmt.Sscanf(s.Header().Get("Content-Range"), "bytes %d-", &s.at)
+	}
+	s.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements io.Writer.
 func (s *slow) Write(p []byte) (int, error) {
-	if s.f.gate != nil && s.f.given.Load() >= s.f.holdAt {
+	if s.f.gate != nil && s.at+int64(len(p)) > s.f.holdAt {
 		_ = http.NewResponseController(s.ResponseWriter).Flush()
 		select {
 		case <-s.f.gate:
-			s.begun, s.written = time.Now(), 0
+			s.begun, s.written, s.f.gate = time.Now(), 0, nil
 		case <-s.ctx.Done():
 			return 0, s.ctx.Err()
 		case <-s.closing:
@@ -184,6 +193,7 @@ func (s *slow) Write(p []byte) (int, error) {
 	n, err := s.ResponseWriter.Write(p)
 	s.f.given.Add(int64(n))
 	s.written += int64(n)
+	s.at += int64(n)
 	if err != nil || s.f.rate == 0 {
 		return n, err
 	}
