@@ -36,6 +36,9 @@ const (
 // small makes little files into ones of many parts, and has them shared soon.
 var small = []string{"PART_THRESHOLD=1MiB", "PART_SIZE=1MiB", "SPREAD_AFTER=100ms", "SLOTS=8"}
 
+// roomy is small with slots for parts that wait for their source, too.
+var roomy = append(slices.Clip(small), "SLOTS=48")
+
 // alone is small without sharing.
 var alone = []string{"PART_THRESHOLD=1MiB", "PART_SIZE=1MiB", "SPREAD_AFTER=1h", "SLOTS=8"}
 

@@ -64,7 +64,7 @@ func (f *fleet) spreading(t *testing.T, name string, size int64, gate <-chan str
 
 func TestPauseAndResumeInTheMiddleOfASpreadFile(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 2, small...)
+	f := newFleet(t, miniotest.Shared(t), 2, roomy...)
 	gate := make(chan struct{})
 	id, items := f.spreading(t, "paused", 64*mib, gate)
 	f.act(t, id, "pause")
@@ -89,7 +89,7 @@ func TestPauseAndResumeInTheMiddleOfASpreadFile(t *testing.T) {
 
 func TestCancelInTheMiddleOfASpreadFile(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 2, small...)
+	f := newFleet(t, miniotest.Shared(t), 2, roomy...)
 	gate := make(chan struct{})
 	defer close(gate)
 	id, items := f.spreading(t, "canceled", 64*mib, gate)
@@ -101,7 +101,7 @@ func TestCancelInTheMiddleOfASpreadFile(t *testing.T) {
 // TestCancelOfWhatNobodyHolds cancels a batch that is paused in the middle, and whose worker is dead.
 func TestCancelOfWhatNobodyHolds(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 1, small...)
+	f := newFleet(t, miniotest.Shared(t), 1, roomy...)
 	gate := make(chan struct{})
 	defer close(gate)
 	id, items := f.spreading(t, "forsaken", 32*mib, gate)
@@ -139,7 +139,7 @@ func TestFrozenWorkerOfParts(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprintf("woken when all is done: %v", late), func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, miniotest.Shared(t), 2, small...)
+			f := newFleet(t, miniotest.Shared(t), 2, roomy...)
 			gate := make(chan struct{})
 			id, items := f.spreading(t, "frozen", 64*mib, gate)
 			frozen := f.helper(t, id)
