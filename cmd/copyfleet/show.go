@@ -123,11 +123,22 @@ func (t itemTable) item(raw json.RawMessage) error {
 	return nil
 }
 
-// why tells why an item failed, or what it waits for.
+// skipReasons say why nothing was copied.
+var skipReasons = map[string]string{
+	protocol.SkipExists: "the destination exists",
+	protocol.SkipSame:   "the destination is the same already",
+}
+
+// why tells why an item failed or was skipped, or what it waits for.
 func (it *item) why(now time.Time) string {
 	text := ""
 	if it.Failure != nil {
 		text = fmt.Sprintf("%s/%s: %s", it.Failure.Class, it.Failure.Code, it.Failure.Message)
+	}
+	if reason, known := skipReasons[it.SkipReason]; known {
+		text = reason
+	} else if it.SkipReason != "" {
+		text = it.SkipReason
 	}
 	if it.Waiting == nil {
 		return text
@@ -183,9 +194,13 @@ func (it *item) write(env *environment, now time.Time) error {
 		l.field("cause", it.Failure.Cause)
 		l.field("hint", it.Failure.Hint)
 	}
+	if it.Method != "" && it.Method != protocol.MethodStream {
+		l.field("method", it.Method)
+	}
 	if it.ResumedFrom > 0 {
 		l.field("resumed", "from "+size(it.ResumedFrom))
 	}
+	l.field("restart", it.RestartReason)
 	l.field("trace", it.TraceID)
 	for i := range it.Attempts {
 		a := &it.Attempts[i]
