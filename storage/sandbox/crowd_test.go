@@ -61,6 +61,10 @@ func TestDescriptorsAreFreed(t *testing.T) {
 			refused := storage.Content{Body: strings.NewReader("new"), Size: 3, Ready: func() error { return io.ErrUnexpectedEOF }}
 			_, _ = b.destination(path).Put(t.Context(), refused)
 			_, _ = b.destination(path).Put(t.Context(), storage.Content{Body: strings.NewReader("new"), Size: 4})
+			inPartsAnyhow(t, b.writer(t, path), round)
+			if ranger, ok := b.source(path).(storage.Ranger); ok {
+				_, _ = ranger.OpenRange(t.Context(), storage.Mark{Size: 3, ETag: "x"}, 1, 1)
+			}
 		}
 	}
 	everything()
@@ -71,6 +75,30 @@ func TestDescriptorsAreFreed(t *testing.T) {
 	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
+}
+
+// inPartsAnyhow writes in parts, well or wrong.
+func inPartsAnyhow(t *testing.T, d storage.PartDestination, round int) {
+	t.Helper()
+	content := storage.PartContent{Size: 3, PartSize: 3, Fresh: round%2 == 0, OnlyNew: round%3 == 0}
+	upload, err := d.Begin(t.Context(), content)
+	if err != nil {
+		return
+	}
+	for _, body := range []string{"ne", "newer", "new"} {
+		_, _ = d.PutPart(t.Context(), upload, storage.Part{Number: 1, Size: 3, Body: strings.NewReader(body)})
+	}
+	if reader, ok := d.(storage.UploadReader); ok {
+		if body, err := reader.OpenUpload(t.Context(), upload, 1); err == nil {
+			_ = body.Close()
+		}
+	}
+	parts := []storage.PartStored{{Number: 1, Size: 3}}
+	_, _ = d.Complete(t.Context(), upload, content, nil, nil)
+	_, _ = d.Complete(t.Context(), upload, content, parts, func() error { return io.ErrUnexpectedEOF })
+	_, _ = d.Complete(t.Context(), upload, content, parts, nil)
+	_ = d.Abort(t.Context(), upload)
+	_, _ = d.PutPart(t.Context(), upload, storage.Part{Number: 1, Size: 3, Body: strings.NewReader("new")})
 }
 
 func descriptors(t *testing.T) int {
