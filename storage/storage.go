@@ -15,6 +15,7 @@ package storage
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 )
 
@@ -38,6 +39,15 @@ type Object struct {
 	Ranges      bool          // the source says that a part of it can be asked for; false: it does not say
 	// Digests are what the source says of all that Body will give, by name as in [Digests]; nil: nothing.
 	Digests map[string]string
+}
+
+// FileSender is the body of a file: the system can copy it to another one, and no byte passes through this process. A body that somebody
+// digests is none.
+type FileSender interface {
+	io.Reader
+	// SendFile is a Read into a file, where that is written next: it gives at most that many bytes, and some or io.EOF at the end. It
+	// has the errors of Read, and those of the system as they are.
+	SendFile(to *os.File, most int64) (n int64, err error)
 }
 
 // Content is what a destination is to hold.

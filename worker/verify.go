@@ -4,12 +4,13 @@ import (
 	"crypto/md5" //nolint:gosec // compared with what a caller says, never trusted for more
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 
-	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/digest"
@@ -60,13 +61,34 @@ func newSHA256(size int64) hash.Hash {
 	return digest.NewSHA256()
 }
 
+// reader is what the destination reads. Where nobody wants a digest, a file is copied by the system.
+func (m *meter) reader() io.Reader {
+	if body, ok := m.body.(storage.FileSender); ok && m.hash == nil && m.md5 == nil && m.declared.kind == "" {
+		return &fileMeter{m, body}
+	}
+	return m
+}
+
+// fileMeter is the meter of a file that nobody digests.
+type fileMeter struct {
+	*meter
+
+	body storage.FileSender
+}
+
+// SendFile implements storage.FileSender.
+func (m *fileMeter) SendFile(to *os.File, most int64) (int64, error) {
+	n, err := m.body.SendFile(to, most)
+	if _, ours := errors.AsType[*storage.Error](err); err != nil && err != io.EOF && !ours {
+		m.count(int(n))
+		return n, err // of the system: it is the destination that knows what to make of it
+	}
+	return n, m.took(int(n), err)
+}
+
 // Read implements io.Reader.
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.body.Read(p)
-	read := m.read.Add(int64(n))
-	if n > 0 {
-		failpoint.HitItem(failpoint.BytesMoving, m.item)
-	}
 	if m.hash != nil {
 		_, _ = m.hash.Write(p[:n]) // a hash never fails
 	}
@@ -74,19 +96,24 @@ func (m *meter) Read(p []byte) (int, error) {
 		_, _ = m.md5.Write(p[:n])
 	}
 	m.declared.write(p[:n])
-	m.watch()
-	if m.most >= 0 && read > m.most { // a source of unknown length might go on for ever
-		return n, &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from.Redacted(),
+	return n, m.took(n, err)
+}
+
+// took counts what was read and says what its error means.
+func (m *meter) took(n int, err error) error {
+	m.count(n)
+	if m.most >= 0 && m.read.Load() > m.most { // a source of unknown length might go on for ever
+		return &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from.Redacted(),
 			"it has more than the %d bytes that were expected", m.most)}
 	}
 	if err == io.EOF { // not errors.Is: an error that wraps io.EOF is a broken connection
 		m.eof = true
-		return n, io.EOF
+		return io.EOF
 	}
 	if err != nil {
-		return n, &sourceError{err}
+		return &sourceError{err}
 	}
-	return n, nil
+	return nil
 }
 
 // complete checks that the whole source was read, is as long as it said, and is what the caller expects. Drivers check the

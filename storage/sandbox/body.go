@@ -102,6 +102,32 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// SendFile is Read, by copy_file_range(2), which takes half the processor time of reading and writing, and none at all on file systems
+// that share blocks. Unlike Read it gives the last bytes before the file turned out to be unchanged.
+func (b *body) SendFile(to *os.File, most int64) (int64, error) {
+	if err := stopped(b.ctx, "read", b.source.place); err != nil {
+		return 0, err
+	}
+	if b.end != nil || most <= 0 {
+		return 0, b.end
+	}
+	var n int64
+	if left := b.limit - b.read; left > 0 {
+		var err error
+		if n, err = to.ReadFrom(io.LimitReader(b.file, min(most, left))); err != nil {
+			return n, err
+		}
+		b.read += n
+		if n > 0 {
+			return n, nil
+		}
+	}
+	if b.end = b.verify(0, b.limit-b.read, false); b.end == nil {
+		b.end = io.EOF
+	}
+	return 0, b.end
+}
+
 // probe is how many bytes are asked for behind the last one.
 func (b *body) probe() int64 {
 	if b.limit < b.is.size {

@@ -147,7 +147,13 @@ func (d *destination) fence(dir directory) error {
 
 // fill writes the content and leaves the file closed and, if so configured, durable.
 func (d *destination) fill(ctx context.Context, file *os.File, content storage.Content) (int64, error) {
-	n, err := d.write(ctx, file, content.Body, content.Size)
+	var n int64
+	var err error
+	if sender, ok := content.Body.(storage.FileSender); ok {
+		n, err = d.send(ctx, file, sender, content.Size)
+	} else {
+		n, err = d.write(ctx, file, content.Body, content.Size)
+	}
 	if err != nil {
 		return n, err
 	}

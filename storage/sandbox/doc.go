@@ -31,6 +31,10 @@
 //     the destination and succeeds again; not so after PartContent.Fresh, where what is visible is a copy: then it is upload_gone.
 //     With Sync a part is on disk when PutPart returns, and so is what makes it found again.
 //
+//   - From file to file, where nobody digests, the system copies (copy_file_range): measured on ext4, at half the processor time of
+//     reading and writing by 256 KiB, which is the size of buffer that costs least. From a socket to a file (splice) it costs as much as
+//     reading and writing, and net/http hides the socket: what comes from the network passes through the buffer.
+//
 //   - Nothing replaced, with OnlyNew: by a rename that the system refuses where something is, or by a link.
 //
 // # Not guaranteed

@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/copyfleet/copyfleet/storage"
@@ -34,6 +36,34 @@ func (d *destination) write(ctx context.Context, file io.Writer, body io.Reader,
 		}
 		if end {
 			return total, nil
+		}
+	}
+}
+
+// sendStep is what is copied from file to file before it is asked again whether to go on, in bytes.
+const sendStep = 16 << 20
+
+// send has the system copy the body to the file.
+func (d *destination) send(ctx context.Context, file *os.File, body storage.FileSender, size int64) (int64, error) {
+	var total int64
+	for {
+		if err := stopped(ctx, "write", d.place); err != nil {
+			return total, err
+		}
+		n, err := body.SendFile(file, sendStep)
+		total += n
+		end := err == io.EOF // an error that wraps io.EOF is a broken connection, not the end
+		if _, classified := errors.AsType[*storage.Error](err); err != nil && !end && !classified {
+			return total, d.store.fail("write", d.place, err)
+		}
+		if err != nil && !end {
+			return total, d.foreign("read", err)
+		}
+		if err := d.checkSize(total, size, end); err != nil || end {
+			return total, err
+		}
+		if n == 0 {
+			return total, d.foreign("read", io.ErrNoProgress)
 		}
 	}
 }
