@@ -93,6 +93,9 @@ func checkBehaviour(t *testing.T, f *mixtest.Fleet, b *hostilehttp.Behaviour, r 
 		if r.State != protocol.ItemSucceeded || b.Side != hostilehttp.Target && (err != nil || string(written) != b.Body) {
 			t.Errorf("%s: %s with %q, %+v; must succeed with %q", b.Name, r.State, written, r.Failure, b.Body)
 		}
+		if r.Verified == b.Unsized {
+			t.Errorf("%s: verified is %v", b.Name, r.Verified)
+		}
 		if b.Name == "range-short" && r.Attempts[0].Resumes != 3 {
 			t.Errorf("%s: it went on %d times, want 3", b.Name, r.Attempts[0].Resumes)
 		}

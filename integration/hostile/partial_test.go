@@ -3,7 +3,6 @@ package hostile
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -85,35 +84,6 @@ func TestSourcesThatBreakOff(t *testing.T) {
 		content, err := f.Arrived(t.Context(), &c)
 		if isNew := strings.HasSuffix(c.ID, "-new"); isNew != os.IsNotExist(err) || !isNew && !bytes.Equal(content, old) {
 			t.Errorf("%s: %d bytes, %v", c.ID, len(content), err)
-		}
-	}
-}
-
-// TestSourcesWithoutLength checks what cannot be told apart: it is copied, and said not to be verified.
-func TestSourcesWithoutLength(t *testing.T) {
-	t.Parallel()
-	f, _ := up(t)
-	source := raw(t, map[string]func(net.Conn){
-		"/closes": says("HTTP/1.0 200 OK\r\n\r\nto the end of the connection"),
-		"/chunks": says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-		"/long":   says("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello, and more"),
-		"/two":    says("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
-		"/minus":  says("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello"),
-	})
-	batch := mixtest.Batch{
-		{ID: "closes", Content: []byte("to the end of the connection")}, {ID: "chunks", Content: []byte("hello")}, {ID: "long", Content: []byte("hello")},
-		{ID: "two", Fails: protocol.Unavailable}, {ID: "minus", Fails: protocol.Unavailable},
-	}
-	for i, c := range batch {
-		batch[i].Src, batch[i].Dest = mixtest.FromURL(source+"/"+c.ID), mixtest.ToSandbox("/"+c.ID)
-	}
-	called, err := f.API.Copy(t.Context(), f.Sandbox, nil, batch.Files())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range f.Check(t, called.Batch(), batch, limit) {
-		if r.Verified != (r.ID == "long") {
-			t.Errorf("%s: verified is %v", r.ID, r.Verified)
 		}
 	}
 }

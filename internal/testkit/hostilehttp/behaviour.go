@@ -50,6 +50,9 @@ type Behaviour struct {
 	Body string // of a source that succeeds: what is read
 	Size int64  // of what is put; 0: Upload
 
+	// Unsized says that nothing tells how long the source is: that it was whole is not verified.
+	Unsized bool
+
 	Waits  bool // it ends by a limit on time, which the test sets
 	Drips  bool // beyond that, by the least progress within it
 	TLS    bool // its URL begins with https
@@ -94,6 +97,13 @@ func get(name string, want Want, text string) Behaviour {
 func fine(name, text, body string) Behaviour {
 	b := get(name, Want{}, text)
 	b.Body = body
+	return b
+}
+
+// unsized is a source that succeeds although it does not say how long it is.
+func unsized(name, text, body string) Behaviour {
+	b := fine(name, text, body)
+	b.Unsized = true
 	return b
 }
 
