@@ -2,31 +2,28 @@ package worker
 
 import (
 	"crypto/md5" //nolint:gosec // compared with what a caller says, never trusted for more
-	"crypto/sha256"
 	"encoding"
 	"hash"
 
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage/digest"
 )
 
 // chain digests the bytes of an item in order, over several parts, attempts and workers: its state after each part is kept with the
 // part, and whoever continues goes on from there.
 type chain struct {
-	sha hash.Hash // nil: nobody wants it
-	md5 hash.Hash // nil: nobody gave one to compare with
-	at  int64     // bytes that were digested
+	sha *digest.SHA256 // nil: nobody wants it
+	md5 hash.Hash      // nil: nobody gave one to compare with
+	at  int64          // bytes that were digested
 }
 
-// How long the states are that encoding.BinaryMarshaler gives: that of the SHA-256 stands first.
-const (
-	shaState = 108
-	md5State = 92
-)
+// shaState is how long the state of a SHA-256 is; it stands before that of an MD5.
+const shaState = 108
 
 func newChain(t *transfer) *chain {
 	c := &chain{}
 	if t.digest != protocol.DigestNone || t.expect.SHA256 != "" {
-		c.sha = sha256.New()
+		c.sha = digest.NewSHA256()
 	}
 	if t.expect.MD5 != "" {
 		c.md5 = md5.New() //nolint:gosec // as above
@@ -37,12 +34,13 @@ func newChain(t *transfer) *chain {
 // idle reports whether there is nothing to digest.
 func (c *chain) idle() bool { return c.sha == nil && c.md5 == nil }
 
-// Write implements io.Writer.
+// Write implements io.Writer. It never fails.
 func (c *chain) Write(p []byte) (int, error) {
-	for _, h := range []hash.Hash{c.sha, c.md5} {
-		if h != nil {
-			_, _ = h.Write(p) // a hash never fails
-		}
+	if c.sha != nil {
+		_, _ = c.sha.Write(p)
+	}
+	if c.md5 != nil {
+		_, _ = c.md5.Write(p)
 	}
 	c.at += int64(len(p))
 	return len(p), nil
@@ -51,14 +49,14 @@ func (c *chain) Write(p []byte) (int, error) {
 // state is what has been digested so far, to be continued; nil if there is nothing to digest.
 func (c *chain) state() []byte {
 	var state []byte
-	for _, h := range []hash.Hash{c.sha, c.md5} {
-		if h == nil {
-			continue
-		}
-		form, ok := h.(encoding.BinaryMarshaler)
-		if !ok {
+	if c.sha != nil {
+		some, err := c.sha.State()
+		if err != nil {
 			return nil
 		}
+		state = some
+	}
+	if form, ok := c.md5.(encoding.BinaryMarshaler); ok {
 		some, err := form.MarshalBinary()
 		if err != nil {
 			return nil
@@ -70,8 +68,7 @@ func (c *chain) state() []byte {
 
 // resume goes on from a state at an offset, and reports whether it is one that it can go on from. If not, the chain is at its beginning.
 func (c *chain) resume(state []byte, at int64) bool {
-	ok := c.load(c.sha, &state, shaState) && c.load(c.md5, &state, md5State) // those of another wish are longer or shorter
-	if ok && at > 0 {
+	if at > 0 && c.load(state) { // the state of who wanted other digests is longer or shorter
 		c.at = at
 		return true
 	}
@@ -79,24 +76,29 @@ func (c *chain) resume(state []byte, at int64) bool {
 	return false
 }
 
-func (c *chain) load(h hash.Hash, state *[]byte, size int) bool {
-	if h == nil {
-		return true
+func (c *chain) load(state []byte) bool {
+	if c.sha != nil {
+		if len(state) < shaState {
+			return false
+		}
+		sha, err := digest.ResumeSHA256(state[:shaState])
+		if err != nil {
+			return false
+		}
+		c.sha, state = sha, state[shaState:]
 	}
-	form, ok := h.(encoding.BinaryUnmarshaler)
-	if !ok || len(*state) < size {
-		return false
+	if form, ok := c.md5.(encoding.BinaryUnmarshaler); ok {
+		return form.UnmarshalBinary(state) == nil
 	}
-	some := (*state)[:size]
-	*state = (*state)[size:]
-	return form.UnmarshalBinary(some) == nil
+	return true
 }
 
 func (c *chain) reset() {
 	c.at = 0
-	for _, h := range []hash.Hash{c.sha, c.md5} {
-		if h != nil {
-			h.Reset()
-		}
+	if c.sha != nil {
+		c.sha.Reset()
+	}
+	if c.md5 != nil {
+		c.md5.Reset()
 	}
 }

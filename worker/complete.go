@@ -106,7 +106,7 @@ func (w *Worker) dropParts(ctx context.Context, j *job, to storage.PartDestinati
 		}
 		return false, err
 	}
-	if plan.Fence > j.held.Fence {
+	if j.planned != 0 && j.planned != revision || w.claims.lapsed(j.held) {
 		return false, errLeaseLost
 	}
 	plan.Epoch++ // works of parts that wait are not wanted any more, and whoever else takes itself for the owner is stopped

@@ -48,7 +48,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 	for try := 1; ; try++ {
 		part, err := w.onePart(ctx, &t, &plan, ref.Part, &came)
 		if err == nil {
-			part.Twice = j.repeated()
+			part.Twice = j.twoWriters()
 			came.part, came.stored = &part, part.Size
 			return came, nil
 		}
@@ -60,6 +60,15 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 		w.pause(ctx, min(backoff(try, retryAfter), partBackoff))
 	}
 }
+
+// twoWriters reports whether another worker may be at a part still: it was delivered before, and who had it is dead or silent. Most that come
+// again were handed back before they were begun. A claim that is very old may have been removed with its worker.
+func (j *job) twoWriters() bool {
+	return j.repeated() && (len(j.held.stale) > 0 || time.Since(j.delivery.Published) > claimsFade)
+}
+
+// claimsFade is well below the time after which aggregators remove the claims of dead workers.
+const claimsFade = 5 * time.Minute
 
 // onePart makes one try.
 func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPlan, number int, came *copied) (protocol.PartState, error) {

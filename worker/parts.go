@@ -193,7 +193,7 @@ func (o *owner) save(ctx context.Context, change func(*protocol.PartPlan)) error
 	if err != nil {
 		return err
 	}
-	o.plan, o.revision = plan, revision
+	o.plan, o.revision, o.j.planned = plan, revision, revision
 	return nil
 }
 
