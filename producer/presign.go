@@ -43,6 +43,10 @@ func (s *Server) presign(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, ErrNoBucket):
 		writeProblem(w, r, newProblem(CodeBucketNotFound, "There is no such bucket."))
+	case errors.Is(err, ErrReserved):
+		var list problems
+		list.add("/key", faultNotGranted, "Files of sandboxes are kept there; they are reached as such only.")
+		writeProblem(w, r, *list.problem(CodeBucketNotGranted))
 	case err != nil:
 		s.fault(r, "presign", err)
 		writeProblem(w, r, newProblem(CodeStorageUnavailable, "The storage could not make the URL; try again."))

@@ -30,6 +30,9 @@ type Presigner interface {
 // ErrNoBucket is what a [Presigner] returns for a bucket that does not exist.
 var ErrNoBucket = errors.New("bucket does not exist")
 
+// ErrReserved is what a [Presigner] returns for an object that nobody may reach as one.
+var ErrReserved = errors.New("object is reserved")
+
 // PresignRequest asks for one URL. It is validated, and the org has a grant for it.
 type PresignRequest struct {
 	Org         protocol.OrgID

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -83,7 +84,8 @@ func vouch(ctx context.Context, t transfer, source storage.Source) (known storag
 
 // ofSource marks an error that tells of the source, so that it is blamed.
 func ofSource(err error) error {
-	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == storage.CodeSourceChanged {
+	e, ok := errors.AsType[*storage.Error](err)
+	if ok && (strings.HasPrefix(e.Code, "source_") || e.Code == "sandbox_file_not_found") {
 		return &sourceError{err}
 	}
 	return err

@@ -188,6 +188,9 @@ func (p presigner) Presign(ctx context.Context, req producer.PresignRequest) (pr
 	made, err := p.store.Presign(ctx, object.Request{
 		Method: req.Method, Bucket: req.Bucket, Key: req.Key, Expires: req.Expires, ContentType: req.ContentType, MinSize: req.MinSize, MaxSize: req.MaxSize,
 	})
+	if failed, ok := errors.AsType[*storage.Error](err); ok && failed.Code == object.CodeReserved {
+		return producer.Presigned{}, fmt.Errorf("%w: %w", producer.ErrReserved, err)
+	}
 	if err != nil {
 		return producer.Presigned{}, err //nolint:wrapcheck // says what it was
 	}

@@ -9,6 +9,9 @@ import (
 	"github.com/copyfleet/copyfleet/storage/sandbox"
 )
 
+// CodeReserved is the code of a refusal to touch what only sandboxes may use. Its class is Denied.
+const CodeReserved = "object_reserved"
+
 // Sandboxes keeps the files of sandboxes as objects: <prefix>/<org>/<sandbox>/<path>. Paths follow the rules of package sandbox. There are
 // no directories: what is no file is not there, a parent needs no making, and whether "/a" and "/a/b" can both be files is up to the
 // store. There are no hidden files either: an object is written whole or not at all.
@@ -67,7 +70,7 @@ func (s *Sandboxes) place(org, sandbox, name string) place {
 func (p place) check(op string) error {
 	if p.file == (file{}) {
 		if p.store.reserved.has(p.bucket, p.key) {
-			return storage.Errorf(storage.Denied, "object_reserved", op, p.subject(), "files of sandboxes are kept there; they are used as such")
+			return storage.Errorf(storage.Denied, CodeReserved, op, p.subject(), "files of sandboxes are kept there; they are used as such")
 		}
 		return checkNames(op, p.bucket, p.key)
 	}
@@ -92,6 +95,7 @@ func (p place) asFile(e *storage.Error) {
 	switch {
 	case e.Code == "source_object_not_found":
 		e.Code, e.Message, e.Hint = "sandbox_file_not_found", "File not found in sandbox: "+p.file.path, ""
+		e.Status, e.StatusText = 0, "" // that it was asked over HTTP is nobody's concern
 	case e.Code == "bucket_not_found":
 		// It is not the caller's: the copy may well succeed once it is there.
 		e.Class, e.Code, e.Message = storage.Unavailable, "sandboxes_gone", "the bucket of the sandboxes does not exist"

@@ -90,7 +90,7 @@ func expectAlike(t *testing.T, got, want error) {
 	t.Helper()
 	g, isError := errors.AsType[*storage.Error](got)
 	w, _ := errors.AsType[*storage.Error](want)
-	if !isError || w == nil || g.Class != w.Class || g.Code != w.Code || g.Message != w.Message || g.Subject != w.Subject {
+	if !isError || w == nil || g.Class != w.Class || g.Code != w.Code || g.Message != w.Message || g.Subject != w.Subject || g.Status != w.Status {
 		t.Errorf("got %+v, want %+v", g, w)
 	}
 	if got != nil && strings.Contains(got.Error(), "s3://") {
