@@ -79,7 +79,7 @@ type fileMeter struct {
 // SendFile implements storage.FileSender.
 func (m *fileMeter) SendFile(to *os.File, most int64) (int64, error) {
 	n, err := m.body.SendFile(to, most)
-	if _, ours := errors.AsType[*storage.Error](err); err != nil && err != io.EOF && !ours {
+	if _, ours := errors.AsType[*storage.Error](err); err != nil && err != io.EOF && !ours { //nolint:errorlint // as in took
 		m.count(int(n))
 		return n, err // of the system: it is the destination that knows what to make of it
 	}
@@ -106,7 +106,7 @@ func (m *meter) took(n int, err error) error {
 		return &sourceError{storage.Errorf(storage.Corrupt, "source_size_mismatch", "read", m.from.Redacted(),
 			"it has more than the %d bytes that were expected", m.most)}
 	}
-	if err == io.EOF { // not errors.Is: an error that wraps io.EOF is a broken connection
+	if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection
 		m.eof = true
 		return io.EOF
 	}

@@ -70,11 +70,7 @@ func NewSHA256() *SHA256 {
 // ResumeSHA256 goes on behind what was written when State was asked for.
 func ResumeSHA256(state []byte) (*SHA256, error) {
 	s := NewSHA256()
-	u, ok := s.hash.(encoding.BinaryUnmarshaler)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	if err := u.UnmarshalBinary(state); err != nil {
+	if err := s.UnmarshalBinary(state); err != nil {
 		return nil, fmt.Errorf("resume a SHA-256: %w", err)
 	}
 	return s, nil
@@ -185,6 +181,21 @@ func (s *SHA256) State() ([]byte, error) {
 
 // MarshalBinary is State.
 func (s *SHA256) MarshalBinary() ([]byte, error) { return s.State() }
+
+// UnmarshalBinary goes on behind what was written when State was asked for, in place of what was written before. After an error nothing
+// was written.
+func (s *SHA256) UnmarshalBinary(state []byte) error {
+	s.Reset()
+	u, ok := s.hash.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	if err := u.UnmarshalBinary(state); err != nil {
+		s.hash.Reset()
+		return err
+	}
+	return nil
+}
 
 // Reset begins anew.
 func (s *SHA256) Reset() {

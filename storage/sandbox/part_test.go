@@ -416,10 +416,10 @@ func TestUploadsOfTheDead(t *testing.T) {
 			return put(t, b.writer(t, "/f", "dead", "kept"), make([]byte, 1000))
 		}, []string{"dead", "kept", "other"}},
 		"Discard": {func(t *testing.T, b *bench, _ string) error {
-			return b.writer(t, "/f", "dead", "kept").(interface{ Discard() error }).Discard() //nolint:forcetypeassert // a panic tells as much
+			return b.writer(t, "/f", "dead", "kept").(interface{ Discard() error }).Discard()
 		}, []string{"dead", "kept", "other"}},
 		"DiscardUploads": {func(t *testing.T, b *bench, keep string) error {
-			return b.writer(t, "/f", "dead", "kept").(interface{ DiscardUploads(keep string) error }).DiscardUploads(keep) //nolint:forcetypeassert // as above
+			return b.writer(t, "/f", "dead", "kept").(interface{ DiscardUploads(keep string) error }).DiscardUploads(keep)
 		}, []string{"kept", "other"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,7 +52,7 @@ func (d *destination) send(ctx context.Context, file *os.File, body storage.File
 		}
 		n, err := body.SendFile(file, sendStep)
 		total += n
-		end := err == io.EOF // an error that wraps io.EOF is a broken connection, not the end
+		end := err == io.EOF //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 		if _, classified := errors.AsType[*storage.Error](err); err != nil && !end && !classified {
 			return total, d.store.fail("write", d.place, err)
 		}
