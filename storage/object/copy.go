@@ -94,11 +94,14 @@ func (o *destination) copied(ctx context.Context, from *minio.ObjectInfo) (stora
 	if info.ChecksumCRC64NVME != "" {
 		stored.Checksum = checksumName + info.ChecksumCRC64NVME
 	}
-	have := digestsOf(&info)
-	for name, value := range digestsOf(from) {
+	have, had := digestsOf(&info), digestsOf(from)
+	for name, value := range had {
 		if have[name] == value {
 			stored.Compared = info.Size == from.Size
 		}
+	}
+	if sum := had[storage.DigestMD5]; sum != "" && info.ETag == composedETag([]storage.PartStored{{ETag: sum}}) { // copied in one part
+		stored.Compared = info.Size == from.Size
 	}
 	return stored, nil
 }
