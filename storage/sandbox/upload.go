@@ -147,7 +147,7 @@ func (d *destination) removeUploads(dir directory, keep string) error {
 			if name == kept || !d.isStale(name) {
 				continue
 			}
-			if err := dir.unlink(name); err != nil {
+			if err := dir.unlink(name); err != nil && !errors.Is(err, unix.EISDIR) { // a directory is none of ours
 				return d.store.fail("remove what a predecessor began", d.place, err)
 			}
 		}
