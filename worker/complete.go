@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/hex"
 	"io"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -61,6 +62,10 @@ func (o *owner) verify(ctx context.Context) error {
 	}
 	if err := checkDigest(o.t, "sha256", o.t.expect.SHA256, o.chain.sha); err != nil {
 		return &sourceError{err}
+	}
+	if o.declared != "" && o.chain.sha != nil && hex.EncodeToString(o.chain.sha.Sum(nil)) != o.declared {
+		return &sourceError{storage.Errorf(storage.Corrupt, "source_checksum_mismatch", "verify", o.t.src.Redacted(),
+			"the SHA-256 of what came is not %s, as the source says", o.declared)}
 	}
 	if o.chain.md5 != nil {
 		if err := checkDigest(o.t, "md5", o.t.expect.MD5, o.chain.md5); err != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5" //nolint:gosec // what callers give
 	"crypto/sha256"
 	"encoding/hex"
@@ -192,6 +193,50 @@ func TestWrongDigestIsSeenBeforeItIsVisible(t *testing.T) {
 					t.Error("it is visible")
 				}
 				k.clean(t)
+			}
+		})
+	}
+}
+
+// saying is a source that says what the SHA-256 of its content is.
+type saying struct {
+	*memory.Source
+
+	sha256 string
+}
+
+func (s saying) Open(ctx context.Context) (*storage.Object, error) {
+	object, err := s.Source.Open(ctx)
+	if err == nil {
+		object.Digests = map[string]string{storage.DigestSHA256: s.sha256}
+	}
+	return object, err
+}
+
+func TestSourceIsHeldToWhatItSays(t *testing.T) {
+	t.Parallel()
+	data := bytesOf(manyParts, 1)
+	for name, spread := range map[string]time.Duration{"in order": time.Hour, "spread": time.Nanosecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, says := range []string{digestOf(data), digestOf([]byte("another"))} {
+				dest := &memory.Destination{}
+				k := newPartsKit(t, saying{sourceOf(data), says}, opaque{dest})
+				cfg := k.config("w1")
+				cfg.SpreadAfter = spread
+				k.run(t, cfg)
+				k.publish(t, nil)
+				r := k.final(t)
+				if says == digestOf(data) {
+					k.arrived(t, dest, &r, data)
+					continue
+				}
+				if r.State != protocol.ItemFailed || r.Failure.Code != "source_checksum_mismatch" {
+					t.Errorf("the receipt says %+v", r)
+				}
+				if _, exists := dest.Bytes(); exists {
+					t.Error("it is visible")
+				}
 			}
 		})
 	}

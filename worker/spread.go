@@ -59,7 +59,7 @@ func (o *owner) maySpread() bool { return o.readable() && o.j.held.Crashes < sol
 // readable reports whether a digest that was not made in passing can be made before it is asked for.
 func (o *owner) readable() bool {
 	_, can := o.to.(storage.UploadReader)
-	return can || o.t.expect.SHA256 == "" && o.t.expect.MD5 == ""
+	return can || o.t.expect.SHA256 == "" && o.t.expect.MD5 == "" && (o.declared == "" || o.chain.sha == nil)
 }
 
 // scatter publishes the parts that are missing as work for all, and waits until they are stored. The item leaves its slot for that: parts
