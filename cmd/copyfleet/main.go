@@ -57,6 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, asksJSON(args), hinted(exitWith(exitUsage, "%w", err), "Run \"copyfleet --help\" for the commands and their flags."))
 	}
 	env := &environment{stdin: os.Stdin, stdout: stdout, stderr: stderr, log: c.logger(stderr), json: c.JSON}
+	slog.SetDefault(slog.New(libraries{env.log.Handler()}))
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	if err := kctx.Run(env); err != nil {
 		return fail(stderr, c.JSON, err)

@@ -16,9 +16,6 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// big is more than the buffers of a connection hold.
-const big = 32 << 20
-
 // content is what a test uploads.
 func content(data string, ready func() error) storage.Content {
 	return storage.Content{Body: strings.NewReader(data), Size: int64(len(data)), Ready: ready}

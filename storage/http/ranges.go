@@ -86,21 +86,27 @@ func stateOf(mark storage.Mark) string {
 
 // checkRange returns why an answer does not give the part that was asked for.
 func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, length int64) error {
+	other := differs(resp, mark)
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
+		if other {
+			return x.changed()
+		}
+		return x.checkPart(resp, mark, offset, length)
 	case http.StatusRequestedRangeNotSatisfiable:
-		if mark.Size != 0 || differs(resp, mark) {
-			return x.changed()
+		if mark.Size == 0 && !other {
+			return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
 		}
-		return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
 	case http.StatusOK:
-		if differs(resp, mark) || resp.ContentLength >= 0 && resp.ContentLength != mark.Size {
-			return x.changed()
+		if !other && (resp.ContentLength < 0 || resp.ContentLength == mark.Size) {
+			return x.fail(storage.Invalid, "no_ranges", "the server sent everything where a part was asked for")
 		}
-		return x.fail(storage.Invalid, "no_ranges", "the server sent everything where a part was asked for")
-	default: // the state is not the one, or has no such part
-		return x.changed()
 	}
+	return x.changed() // or there is no such part
+}
+
+// checkPart does so for an answer that is a part of the right state.
+func (x *exchange) checkPart(resp *http.Response, mark storage.Mark, offset, length int64) error {
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil && media == "multipart/byteranges" {
 		return x.wrongRange("several parts")
 	}
@@ -108,7 +114,7 @@ func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, le
 	switch {
 	case !ok:
 		return x.wrongRange("a part without saying which")
-	case size != mark.Size || differs(resp, mark):
+	case size != mark.Size:
 		return x.changed()
 	case first != offset || last != offset+length-1:
 		return x.wrongRange("another part")

@@ -96,7 +96,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.mu.Unlock()
 		n, err := open.Read(p)
 		b.arrived(int64(n))
-		if err == nil || err == io.EOF { //nolint:errorlint // what wraps io.EOF is a body that broke off
+		if err == nil || err == io.EOF { // not what wraps io.EOF: that is a body that broke off
 			return n, err
 		}
 		b.broken = err

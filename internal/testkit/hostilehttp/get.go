@@ -8,15 +8,15 @@ import (
 )
 
 // connections are what can go wrong before there is an answer.
-func connections() []Behaviour {
+func connections() []Behavior {
 	closed, reset := dropped, dropped
 	closed.Code, reset.Code = "source_closed", "source_reset"
 	early := dropped
 	early.Code += "|source_connect_reset" // if it is seen as early as that
-	return []Behaviour{
+	return []Behavior{
 		{Name: "accept-close", Want: dropped, script: func(*Peer) {}},
 		{Name: "accept-reset", Want: early, script: func(p *Peer) { p.Reset() }},
-		waits(Behaviour{Name: "accept-silent", Want: noAnswer, script: func(p *Peer) { p.Hang() }}),
+		waits(Behavior{Name: "accept-silent", Want: noAnswer, script: func(p *Peer) { p.Hang() }}),
 		{Name: "request-reset-midway", Want: reset, script: func(p *Peer) { _, _ = p.R.ReadByte(); p.Reset() }},
 		acts("request-close", closed, func(*Peer) {}),
 		acts("request-reset", reset, func(p *Peer) { p.Reset() }),
@@ -46,7 +46,7 @@ func connections() []Behaviour {
 }
 
 // lengths are bodies that are not what their headers say.
-func lengths() []Behaviour {
+func lengths() []Behavior {
 	const ten = ok + "Content-Length: 10\r\n\r\n"
 	idle := Want{Class: storage.Timeout, Code: "source_idle_timeout", Message: "Network timeout: no bytes arrived within"}
 	slow := idle
@@ -61,7 +61,7 @@ func lengths() []Behaviour {
 	silent := waits(acts("body-silent", idle, func(p *Peer) { p.Say(ten); p.Hang() }))
 	stalls := waits(acts("body-stalls", idle, func(p *Peer) { p.Say(ten + "12345"); p.Hang() }))
 	silent.Item, stalls.Item = &item, &item
-	return []Behaviour{
+	return []Behavior{
 		get("body-short", shortBody, ten+"12345"),
 		get("body-missing", shortBody, ten),
 		acts("body-reset", Want{Class: storage.Interrupted, Code: "source_reset", Message: "the connection was reset after"},
@@ -87,11 +87,11 @@ func lengths() []Behaviour {
 }
 
 // chunks are chunked bodies that are none.
-func chunks() []Behaviour {
+func chunks() []Behavior {
 	const chunked = ok + "Transfer-Encoding: chunked\r\n\r\n"
 	endless := acts("body-endless", Want{}, func(p *Peer) { p.Say(chunked); p.Flood("400\r\n" + strings.Repeat("x", 0x400) + "\r\n") })
 	endless.Alone = true // a disk is what ends it, unless the caller says how much there is
-	return []Behaviour{
+	return []Behavior{
 		endless,
 		get("chunk-cut", shortBody, chunked+"ff\r\n12345"),
 		get("chunk-cut-between", shortBody, chunked+"5\r\n12345\r\n"),

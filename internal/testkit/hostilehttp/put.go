@@ -8,11 +8,11 @@ import (
 )
 
 // targets are receivers of uploads.
-func targets() []Behaviour {
-	put := func(name string, size int64, want Want, script func(p *Peer)) Behaviour {
-		return Behaviour{Name: "put-" + name, Side: Target, Size: size, Want: want, script: script}
+func targets() []Behavior {
+	put := func(name string, size int64, want Want, script func(p *Peer)) Behavior {
+		return Behavior{Name: "put-" + name, Side: Target, Size: size, Want: want, script: script}
 	}
-	takes := func(name string, want Want, text string) Behaviour { // the whole body, then text
+	takes := func(name string, want Want, text string) Behavior { // the whole body, then text
 		return put(name, Upload, want, func(p *Peer) {
 			for p.Whole().URL != nil && p.Say("%s", text) {
 			}
@@ -37,7 +37,7 @@ func targets() []Behaviour {
 	large := status(storage.TooLarge, "dest_http_413", "413", 413)
 	busy, down := status(storage.Throttled, "dest_http_429", "429", 429), status(storage.Unavailable, "dest_http_503", "503", 503)
 	busy.RetryAfter, down.RetryAfter = time.Second, time.Second
-	return []Behaviour{
+	return []Behavior{
 		put("accept-close", Upload, gone, func(*Peer) {}),
 		put("head-reset", Upload, reset, func(p *Peer) { p.Request(); p.Reset() }),
 		put("midway-reset", Bulk, reset, func(p *Peer) { p.Request(); p.Say(go100); p.Take(1 << 20); p.Reset() }),

@@ -13,14 +13,15 @@ func validators() string {
 }
 
 // ranges are sources that break off and do not go on as they should.
-func ranges() []Behaviour {
+func ranges() []Behavior {
 	// In an item the reason why it broke off is what counts: another attempt may get the whole.
-	rest := func(name string, want Want, answer func(p *Peer)) Behaviour {
+	rest := func(name string, want Want, answer func(p *Peer)) Behavior {
 		item := want
 		if want.Class == storage.Corrupt || want.Class == storage.Invalid {
-			item.Class, item.Message = storage.Interrupted, fmt.Sprintf("the body ended after %d of %d bytes, and it could not be continued there: ", Broken, len(Content))
+			item.Class = storage.Interrupted
+			item.Message = fmt.Sprintf("the body ended after %d of %d bytes, and it could not be continued there: ", Broken, len(Content))
 		}
-		return Behaviour{Name: "range-" + name, Side: Ranges, Want: want, Body: Content, Item: &item, script: func(p *Peer) {
+		return Behavior{Name: "range-" + name, Side: Ranges, Want: want, Body: Content, Item: &item, script: func(p *Peer) {
 			if p.Request().Header.Get("Range") != "" {
 				answer(p)
 				return
@@ -28,7 +29,7 @@ func ranges() []Behaviour {
 			p.Say("%s%sAccept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n%s", ok, validators(), len(Content), Content[:Broken])
 		}}
 	}
-	says := func(name string, want Want, text string) Behaviour {
+	says := func(name string, want Want, text string) Behavior {
 		return rest(name, want, func(p *Peer) { p.Say("%s", text) })
 	}
 	changed := Want{Class: storage.Corrupt, Code: storage.CodeSourceChanged, Message: "the source is not any more what it was"}
@@ -55,7 +56,7 @@ func ranges() []Behaviour {
 	odder := says("304", odd, "HTTP/1.1 304 Not Modified\r\n\r\n")
 	odder.Item = &Want{Class: storage.Interrupted, Code: odd.Code, Status: 304}
 	limit := Want{Class: storage.Invalid, Code: "source_redirect_limit", Message: "the server redirected more than 5 times"}
-	return []Behaviour{
+	return []Behavior{
 		says("200", whole, ok+validators()+"Content-Length: 10\r\n\r\n"+Content),
 		says("200-changed", changed, ok+"ETag: \"v2\"\r\nContent-Length: 10\r\n\r\n"+Content),
 		says("200-touched", changed, ok+"ETag: \"v1\"\r\nLast-Modified: Fri, 02 Jan 2026 12:00:00 GMT\r\nContent-Length: 10\r\n\r\n"+Content),

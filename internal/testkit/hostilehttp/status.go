@@ -8,7 +8,7 @@ import (
 )
 
 // statuses are answers that are no success, or none for a GET.
-func statuses() []Behaviour {
+func statuses() []Behavior {
 	status := func(class storage.Class, code, message string, n int) Want {
 		return Want{Class: class, Code: code, Message: "the server answered " + message, Status: n}
 	}
@@ -22,7 +22,7 @@ func statuses() []Behaviour {
 	at := get("429-retry-date", after(busy, 90*time.Second),
 		Answer("429 X", "Date: Fri, 02 Jan 2026 12:00:00 GMT", "Retry-After: Fri, 02 Jan 2026 12:01:30 GMT"))
 	at.Alone = true
-	return []Behaviour{
+	return []Behavior{
 		get("101", odd("101 Switching Protocols", 101), "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
 		get("204", odd("204 No Content", 204), "HTTP/1.1 204 No Content\r\n\r\n"),
 		get("205", odd("205 Reset Content", 205), Answer("205 Reset Content")),
@@ -48,12 +48,12 @@ func statuses() []Behaviour {
 }
 
 // redirects are ways that lead nowhere.
-func redirects() []Behaviour {
-	to := func(name, location, problem string) Behaviour {
+func redirects() []Behavior {
+	to := func(name, location, problem string) Behavior {
 		want := Want{Class: storage.Invalid, Code: "source_redirect", Message: "the server redirected to a URL that " + problem}
 		return get("redirect-"+name, want, Answer("302 Found", "Location: "+location))
 	}
-	forbidden := func(name, location, address string) Behaviour {
+	forbidden := func(name, location, address string) Behavior {
 		want := Want{Class: storage.ForbiddenAddress, Code: "forbidden_address", Message: "the address " + address + " is not public"}
 		return get("redirect-"+name, want, Answer("307 Temporary Redirect", "Location: "+location))
 	}
@@ -62,7 +62,7 @@ func redirects() []Behaviour {
 	nowhere.script = func(p *Peer) { p.Request(); p.Say("%s", Answer("301 Moved")) }
 	tls := to("to-http", "http://127.0.0.1:1/", "would leave https for http")
 	tls.TLS, tls.script = true, secured(certificates().good, tls.script)
-	return []Behaviour{
+	return []Behavior{
 		get("redirect-loop", limit, Answer("302 Found", "Location: /redirect-loop")),
 		{Name: "redirect-too-many", Want: limit, script: func(p *Peer) { p.Say("%s", Answer("308 X", "Location: "+p.Request().RequestURI+"x")) }},
 		acts("redirect-endless-body", limit, func(p *Peer) { p.Say("HTTP/1.1 303 X\r\nLocation: /\r\n\r\n"); p.Flood(strings.Repeat("x", 1000)) }),

@@ -43,7 +43,8 @@ var certificates = sync.OnceValue(func() *authority {
 	here := net.IPv4(127, 0, 0, 1)
 	own := newKey()
 	self := &x509.Certificate{
-		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "nobody"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IPAddresses: []net.IP{here},
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "nobody"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IPAddresses: []net.IP{here},
 	}
 	return &authority{
 		root: root, good: leaf(-time.Hour, time.Hour, here), expired: leaf(-2*time.Hour, -time.Hour, here), early: leaf(time.Hour, 2*time.Hour, here),
@@ -95,19 +96,23 @@ func secured(cert tls.Certificate, script func(p *Peer)) func(p *Peer) {
 }
 
 // handshakes are peers whose TLS is none to rely on.
-func handshakes() []Behaviour {
+func handshakes() []Behavior {
 	well := func(p *Peer) { p.Request(); p.Say("%sContent-Length: 10\r\n\r\n%s", ok, Content) }
 	own := certificates()
 	refused := Want{Class: storage.Invalid, Code: "source_tls", Message: "the server's certificate was not accepted"}
 	failed := Want{Class: storage.Unavailable, Code: "source_tls", Message: "the TLS handshake failed"}
 	plain := Want{Class: storage.Unavailable, Code: "source_tls", Message: "the server does not speak TLS"}
-	silent := waits(Behaviour{
+	silent := waits(Behavior{
 		Name: "tls-silent", Want: Want{Class: storage.Timeout, Code: "source_tls_timeout", Message: "Network timeout: no TLS handshake within"},
 		script: func(p *Peer) { p.Hang() },
 	})
-	all := []Behaviour{
+	all := []Behavior{
 		{Name: "tls-good", Body: Content, script: secured(own.good, well)},
-		{Name: "tls-until-close", Body: Content, Unsized: true, script: secured(own.good, func(p *Peer) { p.Request(); p.Say("HTTP/1.0 200 OK\r\n\r\n%s", Content); p.Close() })},
+		{Name: "tls-until-close", Body: Content, Unsized: true, script: secured(own.good, func(p *Peer) {
+			p.Request()
+			p.Say("HTTP/1.0 200 OK\r\n\r\n%s", Content)
+			p.Close() // the word of TLS is said
+		})},
 		{Name: "tls-expired", Want: refused, script: secured(own.expired, well)},
 		{Name: "tls-not-yet-valid", Want: refused, script: secured(own.early, well)},
 		{Name: "tls-wrong-host", Want: refused, script: secured(own.other, well)},
@@ -116,13 +121,17 @@ func handshakes() []Behaviour {
 		{Name: "tls-reset", Want: failed, script: func(p *Peer) { _, _ = p.R.ReadByte(); p.Reset() }},
 		{Name: "tls-close", Want: failed, script: func(p *Peer) { _, _ = p.R.ReadByte() }},
 		{Name: "tls-old", Want: failed, script: func(p *Peer) {
-			_ = tls.Server(p.Conn, &tls.Config{Certificates: []tls.Certificate{own.good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
+			old := &tls.Config{Certificates: []tls.Certificate{own.good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+			_ = tls.Server(p.Conn, old).Handshake()
 		}},
 		silent,
 		// Who cuts the connection cannot forge the end of it: a body that ends with the connection needs the word of TLS for that.
 		{Name: "tls-cut", Want: shortBody, script: secured(own.good, func(p *Peer) { p.Request(); p.Say("HTTP/1.0 200 OK\r\n\r\n%s", Content) })},
 		{Name: "tls-cut-in-length", Want: shortBody, script: secured(own.good, func(p *Peer) { p.Request(); p.Say(ok + "Content-Length: 10\r\n\r\n1234") })},
-		{Name: "tls-cut-in-chunk", Want: shortBody, script: secured(own.good, func(p *Peer) { p.Request(); p.Say(ok + "Transfer-Encoding: chunked\r\n\r\na\r\n1234") })},
+		{Name: "tls-cut-in-chunk", Want: shortBody, script: secured(own.good, func(p *Peer) {
+			p.Request()
+			p.Say(ok + "Transfer-Encoding: chunked\r\n\r\na\r\n1234")
+		})},
 	}
 	for i := range all {
 		all[i].TLS = true

@@ -9,7 +9,7 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// Side is what a behaviour is met by.
+// Side is what a behavior is met by.
 type Side int
 
 // The sides.
@@ -41,8 +41,8 @@ type Want struct {
 	RetryAfter time.Duration
 }
 
-// Behaviour is a way not to keep the rules.
-type Behaviour struct {
+// Behavior is a way not to keep the rules.
+type Behavior struct {
 	Name string
 	Side Side
 	Want Want   // of a call of the driver
@@ -60,15 +60,15 @@ type Behaviour struct {
 	script func(p *Peer)
 }
 
-// All are the behaviours, in the order of their names.
-func All() []Behaviour {
+// All are the behaviors, in the order of their names.
+func All() []Behavior {
 	all := slices.Concat(connections(), lengths(), chunks(), statuses(), redirects(), ranges(), handshakes(), targets())
-	slices.SortStableFunc(all, func(a, b Behaviour) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(all, func(a, b Behavior) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
 // URL starts a server that behaves so, and returns the URL that meets it.
-func (b *Behaviour) URL(t testing.TB) string {
+func (b *Behavior) URL(t testing.TB) string {
 	t.Helper()
 	scheme := "http://"
 	if b.TLS {
@@ -78,7 +78,7 @@ func (b *Behaviour) URL(t testing.TB) string {
 }
 
 // InItem is what must come of an item.
-func (b *Behaviour) InItem() Want {
+func (b *Behavior) InItem() Want {
 	if b.Item != nil {
 		return *b.Item
 	}
@@ -86,34 +86,34 @@ func (b *Behaviour) InItem() Want {
 }
 
 // Bytes is how much is put.
-func (b *Behaviour) Bytes() int64 { return cmp.Or(b.Size, Upload) }
+func (b *Behavior) Bytes() int64 { return cmp.Or(b.Size, Upload) }
 
 // get is a source that is met by a GET, and answers each request with text.
-func get(name string, want Want, text string) Behaviour {
-	return Behaviour{Name: name, Want: want, script: func(p *Peer) { p.Request(); p.Say("%s", text) }}
+func get(name string, want Want, text string) Behavior {
+	return Behavior{Name: name, Want: want, script: func(p *Peer) { p.Request(); p.Say("%s", text) }}
 }
 
 // fine is a source that succeeds all the same.
-func fine(name, text, body string) Behaviour {
+func fine(name, text, body string) Behavior {
 	b := get(name, Want{}, text)
 	b.Body = body
 	return b
 }
 
 // unsized is a source that succeeds although it does not say how long it is.
-func unsized(name, text, body string) Behaviour {
+func unsized(name, text, body string) Behavior {
 	b := fine(name, text, body)
 	b.Unsized = true
 	return b
 }
 
 // acts is a source that does what script says once it has the request.
-func acts(name string, want Want, script func(p *Peer)) Behaviour {
-	return Behaviour{Name: name, Want: want, script: func(p *Peer) { p.Request(); script(p) }}
+func acts(name string, want Want, script func(p *Peer)) Behavior {
+	return Behavior{Name: name, Want: want, script: func(p *Peer) { p.Request(); script(p) }}
 }
 
-// waits marks a behaviour that ends by a limit on time.
-func waits(b Behaviour) Behaviour {
+// waits marks a behavior that ends by a limit on time.
+func waits(b Behavior) Behavior {
 	b.Waits = true
 	return b
 }

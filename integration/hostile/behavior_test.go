@@ -36,13 +36,13 @@ func TestAllHostilePeersAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Setenv("SSL_CERT_FILE=" + roots)
-	f.Start(t, "up")
+	process := f.Start(t, "up")
 	for _, size := range []int64{hostilehttp.Upload, hostilehttp.Bulk} {
 		f.FromSandbox(t, uploadOf(size), make([]byte, size))
 	}
 	const secret = "X-Amz-Signature=hunter2"
 	var batch mixtest.Batch
-	met := map[string]*hostilehttp.Behaviour{}
+	met := map[string]*hostilehttp.Behavior{}
 	healthy := f.Mixed(t, "healthy", 60)
 	all := hostilehttp.All()
 	for i := range all {
@@ -70,7 +70,7 @@ func TestAllHostilePeersAtOnce(t *testing.T) {
 	for i := range receipts {
 		r := &receipts[i]
 		if b := met[r.ID]; b != nil {
-			checkBehaviour(t, f, b, r)
+			checkBehavior(t, f, b, r)
 		} else if r.State != protocol.ItemSucceeded || len(r.Attempts) != 1 || r.SHA256 != mixtest.SHA256(batch[i].Content) {
 			t.Errorf("the healthy %s: %s in %d attempts, %+v", r.ID, r.State, len(r.Attempts), r.Failure)
 		}
@@ -78,14 +78,17 @@ func TestAllHostilePeersAtOnce(t *testing.T) {
 	if text, err := json.Marshal(receipts); err != nil || strings.Contains(string(text), "hunter2") {
 		t.Errorf("a receipt shows the signature: %v", err)
 	}
+	if log := process.Log(); strings.Contains(log, "Unsolicited") || strings.Contains(log, hostilehttp.Content[hostilehttp.Broken:]) {
+		t.Error("the log shows what a peer sent")
+	}
 	f.CheckNothingHidden(t)
 	t.Logf("%d hostile peers, %d healthy items", len(met), len(batch)-len(met))
 }
 
 func uploadOf(size int64) string { return fmt.Sprintf("/src-%d", size) }
 
-// checkBehaviour holds the receipt of an item to the table.
-func checkBehaviour(t *testing.T, f *mixtest.Fleet, b *hostilehttp.Behaviour, r *protocol.Receipt) {
+// checkBehavior holds the receipt of an item to the table.
+func checkBehavior(t *testing.T, f *mixtest.Fleet, b *hostilehttp.Behavior, r *protocol.Receipt) {
 	t.Helper()
 	want := b.InItem()
 	written, err := os.ReadFile(f.OnDisk("/out/" + b.Name))
@@ -121,7 +124,7 @@ func checkBehaviour(t *testing.T, f *mixtest.Fleet, b *hostilehttp.Behaviour, r 
 }
 
 // asWanted compares class, code and text.
-func asWanted(b *hostilehttp.Behaviour, want hostilehttp.Want, got *protocol.Failure) bool {
+func asWanted(b *hostilehttp.Behavior, want hostilehttp.Want, got *protocol.Failure) bool {
 	prefix := "Failed to download file: "
 	if b.Side == hostilehttp.Target {
 		prefix = "Failed to upload file: "

@@ -56,8 +56,8 @@ func TestHostilePeers(t *testing.T) {
 	}
 }
 
-// meet makes the call that a behaviour is for, with a secret in it, and returns what was read.
-func meet(t *testing.T, client *Client, b *hostilehttp.Behaviour, url string) (string, error) {
+// meet makes the call that a behavior is for, with a secret in it, and returns what was read.
+func meet(t *testing.T, client *Client, b *hostilehttp.Behavior, url string) (string, error) {
 	t.Helper()
 	headers := map[string]string{"Authorization": secret}
 	switch b.Side {
@@ -98,7 +98,7 @@ func TestHostilePeersAreMany(t *testing.T) {
 		seen[all[i].Name] = true
 	}
 	if len(all) < 40 {
-		t.Errorf("there are %d behaviours", len(all))
+		t.Errorf("there are %d behaviors", len(all))
 	}
-	t.Logf("%d behaviours", len(all))
+	t.Logf("%d behaviors", len(all))
 }
