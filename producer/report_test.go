@@ -142,7 +142,7 @@ func TestReportCSVCells(t *testing.T) {
 	}
 	of := row{protocol.ManifestItem{
 		ID: "=cmd|' /C calc'!A0", Src: protocol.Location{Type: protocol.Object, Bucket: "bbb", Key: "-k,\""},
-		Dest: protocol.Location{Type: protocol.HTTPPostForm, URL: "https://h.test/p", Form: map[string]string{}},
+		Dest:     protocol.Location{Type: protocol.HTTPPostForm, URL: "https://h.test/p", Form: map[string]string{}},
 		Conflict: protocol.FailIfThere, Digest: protocol.DigestSHA256,
 	}, r}
 	text, err := csvRows([]row{of}, false)

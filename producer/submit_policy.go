@@ -54,7 +54,8 @@ func (c *itemCheck) policies(item *protocol.ManifestItem, v value, at string) {
 	if replaces(item.Conflict) || item.Dest.Type != protocol.HTTPPut && item.Dest.Type != protocol.HTTPPostForm {
 		return
 	}
-	p.add(pointer(at, "conflict"), faultConflict, "What is at the URL of a PUT or POST cannot be looked at; such an item can only have "+string(protocol.Overwrite)+".")
+	p.add(pointer(at, "conflict"), faultConflict,
+		"What is at the URL of a PUT or POST cannot be looked at; such an item can only have "+string(protocol.Overwrite)+".")
 }
 
 // replaces reports the policy under which nothing is looked at.

@@ -72,22 +72,28 @@ func (c *copier) compare(ctx context.Context, t transfer, size int64, most effor
 	if dest.failed != nil || dest.size != size {
 		return comparison{} // it changes just now
 	}
-	for _, kind := range kindsOf(&src, &dest) {
-		theirs, err := dest.digest(ctx, kind)
-		if err != nil {
-			return comparison{}
-		}
-		ours, err := src.digest(ctx, kind)
-		if err != nil {
-			return comparison{err: blame(t, &sourceError{err}), read: src.moved(t)}
-		}
-		result := comparison{known: true, same: ours == theirs, read: src.moved(t)}
-		if kind == storage.DigestSHA256 && result.same {
-			result.sha256 = ours
-		}
-		return result
+	return byDigest(ctx, t, &src, &dest)
+}
+
+// byDigest compares ends of one size.
+func byDigest(ctx context.Context, t transfer, src, dest *end) comparison {
+	kind := kindOf(src, dest)
+	if kind == "" {
+		return comparison{}
 	}
-	return comparison{}
+	theirs, err := dest.digest(ctx, kind)
+	if err != nil {
+		return comparison{}
+	}
+	ours, err := src.digest(ctx, kind)
+	if err != nil {
+		return comparison{err: blame(t, &sourceError{err}), read: src.moved(t)}
+	}
+	result := comparison{known: true, same: ours == theirs, read: src.moved(t)}
+	if kind == storage.DigestSHA256 && result.same {
+		result.sha256 = ours
+	}
+	return result
 }
 
 // endOf asks the source of a transfer for what it knows of itself.
@@ -137,18 +143,18 @@ func (e *end) moved(t transfer) int64 {
 	return e.read
 }
 
-// kindsOf are the digests that can be had of both ends: those that cost least reading first, then the strongest.
-func kindsOf(a, b *end) []string {
-	var known, rest []string
+// kindOf is the digest that can be had of both ends: the strongest that both know, else the strongest for which reading helps; "": none.
+func kindOf(a, b *end) string {
+	best := ""
 	for _, kind := range digestKinds {
 		switch haveA, haveB := a.of[kind] != "", b.of[kind] != ""; {
 		case haveA && haveB:
-			known = append(known, kind)
-		case (haveA || a.local != nil) && (haveB || b.local != nil):
-			rest = append(rest, kind)
+			return kind
+		case best == "" && (haveA || a.local != nil) && (haveB || b.local != nil):
+			best = kind
 		}
 	}
-	return append(known, rest...)
+	return best
 }
 
 func (e *end) digest(ctx context.Context, kind string) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -94,9 +95,7 @@ func (o *shelved) Digests(context.Context) (storage.Digests, error) {
 		return storage.Digests{}, err
 	}
 	known := storage.Digests{Mark: mark, Of: map[string]string{storage.DigestMD5: mark.ETag[1 : len(mark.ETag)-1]}}
-	for kind, digest := range o.shelf.extra {
-		known.Of[kind] = digest
-	}
+	maps.Copy(known.Of, o.shelf.extra)
 	return known, nil
 }
 

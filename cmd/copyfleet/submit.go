@@ -32,7 +32,9 @@ func (c *submitCmd) Validate() error { return c.batchOptions.check() }
 
 func (c *submitCmd) defaults() map[string]string {
 	given := map[string]string{}
-	for name, value := range map[string]string{"sandbox": c.Sandbox, "path": c.Path, "bucket": c.Bucket, "prefix": c.Prefix, "conflict": c.Conflict, "digest": c.Digest} {
+	for name, value := range map[string]string{
+		"sandbox": c.Sandbox, "path": c.Path, "bucket": c.Bucket, "prefix": c.Prefix, "conflict": c.Conflict, "digest": c.Digest,
+	} {
 		if value != "" {
 			given[name] = value
 		}
