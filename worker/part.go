@@ -22,22 +22,9 @@ const (
 
 // copyPart copies one part of an item that another worker, or this one, holds.
 func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
-	ref := j.held.Ref
-	plan, revision, err := w.parts.plan(ctx, ref)
+	plan, err := w.planOf(ctx, j)
 	if err != nil {
 		return copied{}, err
-	}
-	if revision == 0 || plan.Version > protocol.PartVersion || plan.Epoch != j.work.Epoch || ref.Part < 1 || ref.Part > plan.Count {
-		return copied{}, errUnwanted // its item has gone on without it
-	}
-	page, err := w.parts.page(ctx, ref, protocol.PartPageOf(ref.Part))
-	if err != nil {
-		return copied{}, err
-	}
-	for i := range page.Parts {
-		if s := &page.Parts[i]; s.Number == ref.Part && isStored(s) && page.Upload == plan.Upload {
-			return copied{}, errUnwanted
-		}
 	}
 	t, err := w.transfer(ctx, j)
 	if err != nil {
@@ -46,7 +33,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 	t.stale = nil // they are its item's
 	came := copied{}
 	for try := 1; ; try++ {
-		part, err := w.onePart(ctx, &t, &plan, ref.Part, &came)
+		part, err := w.onePart(ctx, &t, &plan, j.work.Part, &came)
 		if err == nil {
 			part.Twice = j.twoWriters()
 			came.part, came.stored = &part, part.Size
@@ -59,6 +46,28 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 		}
 		w.pause(ctx, min(backoff(try, retryAfter), partBackoff))
 	}
+}
+
+// planOf returns the plan that a part belongs to, or [errUnwanted] if nobody waits for the part any more.
+func (w *Worker) planOf(ctx context.Context, j *job) (protocol.PartPlan, error) {
+	ref := j.held.Ref
+	plan, revision, err := w.parts.plan(ctx, ref)
+	if err != nil {
+		return plan, err
+	}
+	if revision == 0 || plan.Version > protocol.PartVersion || plan.Epoch != j.work.Epoch || ref.Part < 1 || ref.Part > plan.Count {
+		return plan, errUnwanted // its item has gone on without it
+	}
+	page, err := w.parts.page(ctx, ref, protocol.PartPageOf(ref.Part))
+	if err != nil {
+		return plan, err
+	}
+	for i := range page.Parts {
+		if s := &page.Parts[i]; s.Number == ref.Part && isStored(s) && page.Upload == plan.Upload {
+			return plan, errUnwanted
+		}
+	}
+	return plan, nil
 }
 
 // twoWriters reports whether another worker may be at a part still: it was delivered before, and who had it is dead or silent. Most that come
@@ -89,7 +98,8 @@ func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPl
 		return protocol.PartState{}, fmt.Errorf("copy part %d of %s to %s: %w", number, t.src, t.dest, err)
 	}
 	if body.left > 0 {
-		return protocol.PartState{}, storage.Errorf(storage.Internal, "part_short", "write", t.dest.Redacted(), "%d bytes of part %d were not taken", body.left, number)
+		return protocol.PartState{}, storage.Errorf(storage.Internal, "part_short", "write", t.dest.Redacted(),
+			"%d bytes of part %d were not taken", body.left, number)
 	}
 	failpoint.HitItem(failpoint.PartStored, t.id)
 	return protocol.PartState{

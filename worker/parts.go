@@ -41,15 +41,17 @@ type owner struct {
 const maxRestarts = 2
 
 // inParts moves an open source in parts. took is false if the item is to be moved as a whole; then restart says what was given up for that.
-func (w *Worker) inParts(ctx context.Context, j *job, t transfer, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64) (came copied, took bool, err error) {
+func (w *Worker) inParts(
+	ctx context.Context, j *job, t transfer, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64,
+) (came copied, took bool, err error) {
 	from, ranged := source.(storage.Ranger)
 	to, parted := dest.(storage.PartDestination)
 	if !parted {
 		return copied{}, false, nil
 	}
 	mark := object.Mark()
-	suits := ranged && object.Ranges && mark.Strong() && object.Size >= w.cfg.PartThreshold && object.Size > partSize(object.Size, w.cfg.PartSize, to.PartLimits())
-	if !suits || sent(&t, object) {
+	large := object.Size >= w.cfg.PartThreshold && object.Size > partSize(object.Size, w.cfg.PartSize, to.PartLimits())
+	if !large || !ranged || !object.Ranges || !mark.Strong() || sent(&t, object) {
 		if !j.mayHaveParts() {
 			return copied{}, false, nil
 		}
@@ -100,7 +102,7 @@ func (o *owner) run(ctx context.Context, object *storage.Object) (copied, error)
 		if openErr != nil {
 			return o.failed(), &sourceError{openErr}
 		}
-		defer func() { _ = again.Body.Close() }() //nolint:gocritic,revive // at most maxRestarts of them
+		defer func() { _ = again.Body.Close() }() //nolint:gocritic // at most maxRestarts of them
 		if mark := again.Mark(); !mark.Strong() || mark.Size == 0 {
 			return o.failed(), err
 		}

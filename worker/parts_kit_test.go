@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -37,7 +38,11 @@ type partsKit struct {
 
 func newPartsKit(t *testing.T, source storage.Source, dest storage.Destination) *partsKit {
 	t.Helper()
-	conn := brokerFor(t)
+	return newPartsKitOn(t, brokerFor(t), source, dest)
+}
+
+func newPartsKitOn(t *testing.T, conn *broker.Conn, source storage.Source, dest storage.Destination) *partsKit {
+	t.Helper()
 	k := &partsKit{
 		conn: conn, sealer: sealerFor(t), records: partRecords{bucketFor(t, conn, broker.PartBucket)}, source: source, dest: dest,
 		receipts: make(chan protocol.Receipt, 16), ref: protocol.Ref{Org: "O", Batch: "b"},
@@ -50,6 +55,26 @@ func newPartsKit(t *testing.T, source storage.Source, dest storage.Destination) 
 		folding.Wait()
 	})
 	return k
+}
+
+// quickBroker is a broker whose items come again soon.
+func quickBroker(t *testing.T) *broker.Conn {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: quiet, AckWait: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if err := conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // Source, and the following, implement [SandboxDriver].
@@ -159,8 +184,8 @@ func (k *partsKit) run(t *testing.T, cfg Config) (stop func()) {
 	return stop
 }
 
-// publish puts the item into the queue.
-func (k *partsKit) publish(t *testing.T, change func(*protocol.ManifestItem, *protocol.Work)) {
+// work is the message of the item.
+func (k *partsKit) work(t *testing.T, change func(*protocol.ManifestItem, *protocol.Work)) protocol.Work {
 	t.Helper()
 	item := protocol.ManifestItem{
 		ID:   "item",
@@ -179,6 +204,13 @@ func (k *partsKit) publish(t *testing.T, change func(*protocol.ManifestItem, *pr
 		t.Fatal(err)
 	}
 	work.Sealed = sealed
+	return work
+}
+
+// publish puts the item into the queue.
+func (k *partsKit) publish(t *testing.T, change func(*protocol.ManifestItem, *protocol.Work)) {
+	t.Helper()
+	work := k.work(t, change)
 	data, err := protocol.Encode(&work)
 	if err != nil {
 		t.Fatal(err)

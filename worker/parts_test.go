@@ -3,7 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // what callers give
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
 	"testing"
@@ -84,7 +84,7 @@ func TestNextAttemptContinues(t *testing.T) {
 	}
 	k := newPartsKit(t, sourceOf(data), dest)
 	k.run(t, k.config("w1"))
-	md := md5.Sum(data) //nolint:gosec // as above
+	md := md5.Sum(data)
 	k.publish(t, func(item *protocol.ManifestItem, _ *protocol.Work) {
 		item.Expect = protocol.Expect{SHA256: digestOf(data), MD5: hex.EncodeToString(md[:])}
 	})
@@ -139,8 +139,8 @@ func TestLostUploadBeginsAnew(t *testing.T) {
 		t.Fatalf("after the first attempt: %+v", r)
 	}
 	stop()
-	for _, upload := range dest.Uploads() {
-		if err := dest.Abort(t.Context(), upload); err != nil {
+	for _, begun := range dest.Uploads() {
+		if err := dest.Abort(t.Context(), begun); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -219,7 +219,8 @@ func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
 
 // encode makes the message of a bundle, in place of the last one. The reports of items stand before those of parts.
 func (r *reporter) encode(bundle []news) []byte {
-	data := append(r.bundle[:0], r.head...)
+	data := r.bundle[:0]
+	data = append(data, r.head...)
 	for _, parts := range []bool{false, true} {
 		first := true
 		for i := range bundle {
@@ -236,8 +237,9 @@ func (r *reporter) encode(bundle []news) []byte {
 			data = append(data, bundle[i].report...)
 		}
 	}
-	r.bundle = append(data, "]}"...)
-	return r.bundle
+	data = append(data, "]}"...)
+	r.bundle = data
+	return data
 }
 
 // report gives the news of an item to the reporter. The item has room there.

@@ -58,27 +58,35 @@ func TestPartsAreManyWorkersWork(t *testing.T) {
 	}
 }
 
-// TestWaitingItemsHoldNoSlot gives a worker with a single slot for bulk work several items at once that are all spread.
+// TestWaitingItemsHoldNoSlot gives a worker with a single slot several items at once that are all spread.
 func TestWaitingItemsHoldNoSlot(t *testing.T) {
 	t.Parallel()
-	data := bytesOf(manyParts, 3)
-	k := newPartsKit(t, sourceOf(data), &memory.Destination{})
-	cfg := k.spreading("w1")
-	cfg.Slots = 1
-	k.run(t, cfg)
-	const items = 9 // more than may wait
-	for i := range items {
-		k.ref.Index = i
-		k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.Index, w.Total = i, items })
-	}
-	for range items {
-		if r := k.final(t); r.State != protocol.ItemSucceeded || r.SHA256 != digestOf(data) {
-			t.Errorf("the receipt says %+v", r)
-		}
-	}
-	for i := range items {
-		k.ref.Index = i
-		k.clean(t)
+	for _, lane := range protocol.Lanes {
+		t.Run(string(lane), func(t *testing.T) {
+			t.Parallel()
+			data := bytesOf(manyParts, 3)
+			k := newPartsKit(t, sourceOf(data), &memory.Destination{})
+			cfg := k.spreading("w1")
+			cfg.Slots = 1
+			k.run(t, cfg)
+			const items = 9 // more than may wait
+			for i := range items {
+				k.ref.Index = i
+				k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.Index, w.Total, w.Lane = i, items, lane })
+			}
+			for range items {
+				if r := k.final(t); r.State != protocol.ItemSucceeded || r.SHA256 != digestOf(data) {
+					t.Errorf("the receipt says %+v", r)
+				}
+			}
+			if spreadParts(k) == 0 {
+				t.Error("nothing was spread")
+			}
+			for i := range items {
+				k.ref.Index = i
+				k.clean(t)
+			}
+		})
 	}
 }
 
@@ -289,4 +297,50 @@ func (h *hanging) OpenRange(ctx context.Context, mark storage.Mark, offset, leng
 		return nil, storage.Errorf(storage.Interrupted, "stopped", "open", "x", "it was stopped")
 	}
 	return h.Source.OpenRange(ctx, mark, offset, length)
+}
+
+// TestLostPartsArePublishedAgain takes the parts out of the queue behind their owner's back. Only then there is a worker for them.
+func TestLostPartsArePublishedAgain(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	source := sourceOf(data)
+	k := newPartsKitOn(t, quickBroker(t), source, dest)
+	w, err := New(t.Context(), k.config("owner"), k.conn, Drivers{Sandboxes: k}, k.sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := w.claim(t)
+	j.asked = &protocol.ManifestItem{ID: "item"}
+	j.work = k.work(t, nil)
+	j.out = true // it has no slot to leave
+	o := &owner{w: w, j: j, from: source, to: dest, resumes: new(atomic.Int64), mark: storage.Mark{ETag: source.ETag, Size: int64(len(data))}}
+	o.meter = newCounter(o.t, &storage.Object{Size: int64(len(data))}, nil)
+	if err := o.begin(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if !o.wait() {
+		t.Fatal("there is no place to wait")
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- o.scatter(t.Context()) }()
+	shard := broker.Shard{Lane: protocol.Bulk, Pool: protocol.DefaultPool, Index: protocol.ShardOf(k.ref.Org)}
+	until(t, "the parts are in the queue", func() bool {
+		b, err := k.conn.Backlog(t.Context(), shard)
+		return err == nil && b.Waiting == 6
+	})
+	if err := k.conn.Recall(t.Context(), protocol.Bulk, protocol.DefaultPool, k.ref.Org, k.ref.Batch); err != nil {
+		t.Fatal(err)
+	}
+	k.run(t, k.config("w1"))
+	select {
+	case err := <-waited:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(partsLimit):
+		t.Fatal("the parts are lost")
+	}
+	if parts, _ := o.left(); parts != 0 || len(k.reported()) != 6 {
+		t.Errorf("%d parts are missing, %d were reported", parts, len(k.reported()))
+	}
 }

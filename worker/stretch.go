@@ -140,7 +140,7 @@ func (s *stretch) check(number int) error {
 		switch {
 		case n > 0:
 			return &sourceError{storage.Errorf(storage.Corrupt, "source_long", "read", "source", "the source gave more than %d bytes", s.o.plan.Size)}
-		case err == io.EOF: //nolint:errorlint // as above
+		case err == io.EOF:
 			return nil
 		case err != nil:
 			return &sourceError{err}
