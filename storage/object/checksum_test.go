@@ -26,9 +26,9 @@ func (e endpoint) between(t *testing.T, change func(*http.Request), answer func(
 		t.Fatal(err)
 	}
 	proxy := &httputil.ReverseProxy{
-		Director: func(r *http.Request) {
-			r.URL.Scheme, r.URL.Host = to.Scheme, to.Host
-			change(r)
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, r.In.Host
+			change(r.Out)
 		},
 		ModifyResponse: answer, Transport: oneRequest(),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },

@@ -3,6 +3,7 @@ package object
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -206,8 +207,6 @@ func sameAs(info *minio.ObjectInfo) minio.PutObjectOptions {
 		ContentEncoding: info.Metadata.Get("Content-Encoding"), ContentDisposition: info.Metadata.Get("Content-Disposition"),
 		ContentLanguage: info.Metadata.Get("Content-Language"), CacheControl: info.Metadata.Get("Cache-Control"), Expires: info.Expires,
 	}
-	for key, value := range info.UserMetadata {
-		opts.UserMetadata[key] = value
-	}
+	maps.Copy(opts.UserMetadata, info.UserMetadata)
 	return opts
 }

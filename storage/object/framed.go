@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	frameSize  = 256 << 10 // bytes of content in a frame; stores hold one in memory
-	sumLength  = 12        // bytes of an encoded checksum
+	frameSize  = 1 << 20 // bytes of content in a frame; stores may hold one in memory
+	sumLength  = 12      // bytes of an encoded checksum
 	trailerKey = "x-amz-checksum-crc64nvme"
 )
 
@@ -63,24 +63,31 @@ func (f *framed) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if len(f.frame) > 0 {
-		n := copy(p, f.frame)
-		f.frame = f.frame[n:]
-		return n, nil
-	}
-	if f.ended {
+	before := copy(p, f.frame)
+	f.frame, p = f.frame[before:], p[before:]
+	switch {
+	case len(p) == 0 || f.ended && before > 0:
+		return before, nil
+	case f.ended:
 		return 0, io.EOF
-	}
-	if f.inFrame == 0 {
+	case f.inFrame == 0 && before > 0:
+		return before, nil
+	case f.inFrame == 0:
 		return 0, f.end()
 	}
+	n, err := f.content(p)
+	return before + n, err
+}
+
+// content reads a piece of the content.
+func (f *framed) content(p []byte) (int, error) {
 	n, err := f.body.Read(p[:min(int64(len(p)), f.inFrame)])
 	_, _ = f.sum.Write(p[:n])
 	f.left, f.inFrame = f.left-int64(n), f.inFrame-int64(n)
 	if f.inFrame == 0 && n > 0 {
 		f.nextFrame(true)
 	}
-	if err == io.EOF { // an error that wraps io.EOF is a broken connection, not the end
+	if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 		if err = nil; f.left > 0 {
 			err = short(f.what, f.size-f.left, f.size)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -51,9 +52,7 @@ func (o *destination) begin(ctx context.Context, opts minio.PutObjectOptions, co
 		if opts.UserMetadata == nil {
 			opts.UserMetadata = map[string]string{}
 		}
-		for key, value := range withChecksums() {
-			opts.UserMetadata[key] = value
-		}
+		maps.Copy(opts.UserMetadata, withChecksums())
 	}
 	id, err := o.store.core.NewMultipartUpload(ctx, o.bucket, o.key, opts)
 	if err != nil {
@@ -240,7 +239,7 @@ func (o *destination) completedBefore(ctx context.Context, content storage.PartC
 func (o *destination) Abort(ctx context.Context, name string) error {
 	id, _, err := o.uploadID(name)
 	if err != nil {
-		return nil //nolint:nilerr // there is no such upload
+		return nil // there is no such upload
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -28,7 +28,7 @@ func (o *destination) putUnknown(ctx context.Context, content storage.Content) (
 	defer smallBuffers.Put(buffer)
 	n, err := fill(buffer[:], content.Body)
 	head := bytes.NewReader(buffer[:n])
-	if err == io.EOF { // an error that wraps io.EOF is a broken connection, not the end
+	if err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
 		return o.putKnown(ctx, content, head, int64(n))
 	}
 	if err != nil {
