@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -14,17 +15,22 @@ import (
 // errSpread is why an owner leaves off copying: the parts are many hands' work.
 var errSpread = errors.New("the parts are spread")
 
-// stretch reads parts of a source that follow each other over one connection.
+// stretch reads parts of a source that follow each other over one connection. While the destination stores one part, the next is read
+// already: what a store takes to answer, or a disk to sync, is not waited for with every part.
+//
+// All but last belongs to whoever reads: the goroutine of one piece, or, between two pieces, that of the owner.
 type stretch struct {
 	o       *owner
 	body    io.ReadCloser // nil: none is open
 	own     bool          // it is ours to close
 	at      int64         // where it is
-	left    int64         // bytes of the part that is read
 	begun   time.Time
 	read    int64 // bytes since then
-	done    int   // parts since then
+	parts   int   // that were begun since then
 	checked bool  // it was looked once in mid-part whether the parts are to be spread
+
+	last    *piece         // what was read and may still have to be stored; nil: nothing. The owner's
+	storing sync.WaitGroup // pieces
 }
 
 // firstLook is how long the first part may take before it is looked how long all will.
@@ -37,44 +43,67 @@ func (o *owner) inOrder(ctx context.Context, object *storage.Object) error {
 	}
 	s := &stretch{o: o, body: object.Body, begun: time.Now()}
 	defer s.close()
+	defer s.storing.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for n := o.missing(1); n > 0; n = o.missing(n + 1) {
 		if err := s.part(ctx, n); err != nil {
 			return err
 		}
 		if s.slow() {
+			if err := s.settle(); err != nil {
+				return err
+			}
 			return errSpread
 		}
 	}
-	return nil
+	return s.settle()
 }
 
-// part copies one part.
+// part reads a part, and sees to it that the one before is stored.
 func (s *stretch) part(ctx context.Context, number int) error {
+	if err := s.seek(ctx, s.o.offset(number)); err != nil {
+		if before := s.settle(); before != nil {
+			return before
+		}
+		return err
+	}
+	p := s.piece(ctx, number)
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.last = p
+	select {
+	case <-p.taken:
+		return nil
+	case <-p.ended:
+		return s.settle()
+	}
+}
+
+// settle waits until what was read last is stored, and tells of it.
+func (s *stretch) settle() error {
+	p := s.last
+	if s.last = nil; p == nil {
+		return nil
+	}
+	<-p.ended
+	p.thrown.Repanic()
+	if p.err != nil {
+		return p.err
+	}
+	if err := s.check(p); err != nil {
+		return err
+	}
 	o := s.o
-	if err := s.seek(ctx, o.offset(number)); err != nil {
-		return err
-	}
-	s.left = o.sizeOf(number)
-	chained := o.chain.at == s.at
-	stored, err := o.to.PutPart(ctx, o.plan.Upload, storage.Part{Number: number, Offset: s.at, Size: s.left, Body: s})
-	if err != nil {
-		return err //nolint:wrapcheck // of the destination, or of the source and marked so
-	}
-	if err := s.check(number); err != nil {
-		return err
-	}
-	s.done++
 	state := protocol.PartState{
-		Number: number, Size: stored.Size, Upload: o.plan.Upload, ETag: stored.ETag, Checksum: stored.Checksum, Worker: o.w.cfg.ID,
+		Number: p.number, Size: p.stored.Size, Upload: o.plan.Upload, ETag: p.stored.ETag, Checksum: p.stored.Checksum, Worker: o.w.cfg.ID,
+		Chain: p.chain,
 	}
-	if chained {
-		o.keepChain()
-		state.Chain = o.kept
-	}
-	o.states[number-1] = state
+	o.states[p.number-1] = state
 	failpoint.HitItem(failpoint.PartStored, o.t.id)
 	o.w.reportPart(o.j, &state, o.plan.Epoch, nil)
-	o.states[number-1].Chain = nil // only a later owner needs it
+	o.states[p.number-1].Chain = nil // only a later owner needs it
 	return nil
 }
 
@@ -99,39 +128,12 @@ func (s *stretch) close() {
 	s.body, s.own = nil, false
 }
 
-// Read implements io.Reader: the part that is copied, and nothing of what follows.
-func (s *stretch) Read(p []byte) (int, error) {
-	if s.left == 0 {
-		return 0, io.EOF
-	}
-	if !s.checked && s.done == 0 && time.Since(s.begun) >= firstLook {
-		s.checked = true
-		if s.slow() {
-			return 0, errSpread
-		}
-	}
-	n, err := s.body.Read(p[:min(int64(len(p)), s.left)])
-	o := s.o
-	if o.chain.at == s.at && !o.chain.idle() {
-		_, _ = o.chain.Write(p[:n]) // a hash never fails
-	}
-	s.at, s.left, s.read = s.at+int64(n), s.left-int64(n), s.read+int64(n)
-	o.meter.count(n)
-	if err != nil && (err != io.EOF || s.left > 0) { //nolint:errorlint // an error that wraps io.EOF is a broken connection
-		if err == io.EOF { //nolint:errorlint // as above
-			err = storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source gave %d of %d bytes", s.at, o.plan.Size)
-		}
-		return n, &sourceError{err}
-	}
-	return n, nil
-}
-
 // check has a part be read whole, and the last one be followed by nothing: drivers see only there that a source has changed.
-func (s *stretch) check(number int) error {
-	if s.left > 0 {
-		return storage.Errorf(storage.Internal, "part_short", "write", s.o.t.dest.Redacted(), "%d bytes of part %d were not taken", s.left, number)
+func (s *stretch) check(p *piece) error {
+	if p.left > 0 {
+		return storage.Errorf(storage.Internal, "part_short", "write", s.o.t.dest.Redacted(), "%d bytes of part %d were not taken", p.left, p.number)
 	}
-	if number < s.o.plan.Count {
+	if p.number < s.o.plan.Count {
 		return nil
 	}
 	var more [1]byte
@@ -154,6 +156,9 @@ func (s *stretch) check(number int) error {
 func (s *stretch) slow() bool {
 	o := s.o
 	parts, bytes := o.left()
+	if s.last != nil { // it only has to be stored
+		parts, bytes = parts-1, bytes-o.sizeOf(s.last.number)
+	}
 	passed := time.Since(s.begun)
 	if parts < 2 || s.read == 0 && passed < firstLook || !o.maySpread() {
 		return false
