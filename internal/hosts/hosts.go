@@ -1,0 +1,296 @@
+package hosts
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Side is what an item does at a host.
+type Side int
+
+// The sides. Each has places of its own.
+const (
+	Source Side = iota // it reads
+	Dest               // it writes
+	sides
+)
+
+// Key names a gate.
+type Key struct {
+	Side Side
+	Host string // scheme, host and port
+}
+
+// Config is how a table behaves.
+type Config struct {
+	Slots int // items that the worker runs at once
+	Most  int // at once at a gate; 0: as many as there are slots
+	// Patience is how long an item waits for a place. 0: a second.
+	Patience time.Duration
+	// RestPatience is how long an item waits for a host that rests before its gate says [Later.Spent]. 0: an hour.
+	RestPatience time.Duration
+	// Requests and Bytes a second, for each gate and each tenant. 0: any number.
+	HostRequests, HostBytes, TenantRequests, TenantBytes float64
+	// Resting is told when a rest begins (ends is false) and ends. It must not call the table. Nil: nobody is told.
+	Resting func(key Key, ends bool, pause time.Duration, cause string)
+}
+
+const (
+	defaultPatience     = time.Second
+	defaultRestPatience = time.Hour
+	laterLeast          = 200 * time.Millisecond
+	laterMost           = time.Minute
+	comingMost          = 15 * time.Second // they may pass sooner than expected
+	lookAgain           = 50 * time.Millisecond // at a gate whose places others have
+	forgetAfter         = 10 * time.Minute
+	sweepEvery          = 1024 // new gates
+)
+
+// Ask is what an item asks for.
+type Ask struct {
+	Keys   []Key // none: it needs no host
+	Tenant string
+	First  bool // it goes before those that wait
+	// Last says that it has no other attempt: others probe a host first.
+	Last bool
+	// Since is since when the item has waited for hosts that rest; zero: it has not.
+	Since time.Time
+}
+
+// Later is the error of [Table.Enter] when there is no place within patience.
+type Later struct {
+	Key  Key
+	Wait time.Duration // until a place is likely, or the rest is over
+	// Resting says that the host rests; Cause and Class are what was found of it last.
+	Resting      bool
+	Cause, Class string
+	Down         time.Duration // since when the host does not work
+	// Spent says that the item has waited for as long as it may: it is to be charged what the host's probes found.
+	Spent bool
+}
+
+// Error implements error.
+func (l *Later) Error() string {
+	if l.Resting {
+		return "the host " + l.Key.Host + " is left alone for a while"
+	}
+	return "the host " + l.Key.Host + " has no place"
+}
+
+// Table knows the hosts. Its methods may be called by any goroutine.
+type Table struct {
+	cfg Config
+
+	mu      sync.Mutex
+	gates   map[Key]*gate
+	tenants map[string]*gate
+	queued  map[*gate]bool // those at which somebody waits
+	active  [sides]int     // gates that somebody wants
+	wanted  [sides]int     // places that are wanted or taken
+	waits   int            // items that wait
+	resting int            // gates that rest
+	made    int
+}
+
+// gate is a side of a host, or a tenant, which has limits of rates only. Guarded by Table.mu.
+type gate struct {
+	key      Key
+	tenant   bool
+	limiter  limiter
+	breaker  breaker
+	requests *rate.Limiter // nil: any number
+	bytes    *rate.Limiter
+
+	used   int // places taken
+	wanted int // and those that wait, here or elsewhere
+	queue  []*waiter
+	timer  *time.Timer // serves the queue when something is due
+	booked time.Time   // until when items were told to come later
+	coming time.Time   // until when those that were let come will take what passes
+	last   time.Time
+}
+
+// waiter is an item that wants places at all of its gates at once.
+type waiter struct {
+	ask     Ask
+	gates   []*gate
+	ready   chan struct{} // closed when it has them, or cannot have them soon
+	probing *gate         // of which it is the probe
+	later   *Later
+	done    bool
+}
+
+// New returns a table that knows nothing yet.
+func New(cfg Config) *Table {
+	cfg.Slots = max(cfg.Slots, 1)
+	if cfg.Most <= 0 || cfg.Most > cfg.Slots {
+		cfg.Most = cfg.Slots
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = defaultPatience
+	}
+	if cfg.RestPatience <= 0 {
+		cfg.RestPatience = defaultRestPatience
+	}
+	return &Table{cfg: cfg, gates: map[Key]*gate{}, tenants: map[string]*gate{}, queued: map[*gate]bool{}}
+}
+
+// State is what a table can tell of its hosts.
+type State struct {
+	Gates, Resting, Waiting int
+	Limits                  []int // of the gates that are in use
+}
+
+// State returns it.
+func (t *Table) State() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := State{Gates: len(t.gates), Resting: t.resting, Waiting: t.waits}
+	for _, g := range t.gates {
+		if g.used > 0 {
+			s.Limits = append(s.Limits, g.limiter.places())
+		}
+	}
+	return s
+}
+
+// Enter waits for a place at each of the hosts, takes them all at once, and returns the visit, which must be left. The error is a [*Later],
+// or why the context ended. waiting, unless nil, is called before it waits.
+func (t *Table) Enter(ctx context.Context, ask Ask, waiting func()) (*Visit, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
+	}
+	t.mu.Lock()
+	now := time.Now()
+	w := &waiter{ask: ask, gates: t.of(ask, now)}
+	t.want(w, now)
+	if at := t.try(w, now); at == nil {
+		t.mu.Unlock()
+		return t.visit(w, now), nil
+	} else if w.later == nil {
+		t.line(w, at, now)
+	}
+	if w.later != nil {
+		t.unwant(w)
+		t.mu.Unlock()
+		return nil, w.later
+	}
+	t.waits++
+	t.mu.Unlock()
+	if waiting != nil {
+		waiting()
+	}
+	return t.wait(ctx, w)
+}
+
+// wait waits for a waiter's turn.
+func (t *Table) wait(ctx context.Context, w *waiter) (*Visit, error) {
+	patience := time.NewTimer(2 * t.cfg.Patience)
+	defer patience.Stop()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waits--
+	now := time.Now()
+	switch {
+	case w.later != nil:
+		return nil, w.later
+	case w.done:
+		return t.visit(w, now), nil
+	}
+	w.done = true // whoever serves the queue drops it
+	at := t.leaveLine(w)
+	t.unwant(w)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
+	}
+	return nil, t.crowd(at, now)
+}
+
+// of returns the gates of an item.
+func (t *Table) of(ask Ask, now time.Time) []*gate {
+	list := make([]*gate, 0, len(ask.Keys)+1)
+	for _, key := range ask.Keys {
+		g := t.gates[key]
+		if g == nil {
+			g = &gate{
+				key: key, limiter: newLimiter(t.cfg.Most),
+				requests: bucket(t.cfg.HostRequests), bytes: bucket(t.cfg.HostBytes),
+			}
+			t.gates[key] = g
+			t.sweep(now)
+		}
+		g.last = now
+		list = append(list, g)
+	}
+	if ask.Tenant != "" && (t.cfg.TenantRequests > 0 || t.cfg.TenantBytes > 0) {
+		g := t.tenants[ask.Tenant]
+		if g == nil {
+			g = &gate{key: Key{Host: ask.Tenant}, tenant: true, requests: bucket(t.cfg.TenantRequests), bytes: bucket(t.cfg.TenantBytes)}
+			t.tenants[ask.Tenant] = g
+			t.sweep(now)
+		}
+		g.last = now
+		list = append(list, g)
+	}
+	return list
+}
+
+// sweep forgets, once in many new gates, those that nobody has wanted for long.
+func (t *Table) sweep(now time.Time) {
+	if t.made++; t.made < sweepEvery {
+		return
+	}
+	t.made = 0
+	for key, g := range t.gates {
+		if g.wanted == 0 && !g.breaker.open() && now.Sub(g.last) > forgetAfter {
+			delete(t.gates, key)
+		}
+	}
+	for name, g := range t.tenants {
+		if g.wanted == 0 && now.Sub(g.last) > forgetAfter {
+			delete(t.tenants, name)
+		}
+	}
+}
+
+func (t *Table) want(w *waiter, now time.Time) {
+	for _, g := range w.gates {
+		if g.wanted++; !g.tenant {
+			t.wanted[g.key.Side]++
+			if g.wanted == 1 {
+				t.active[g.key.Side]++
+				g.limiter.spend(now, 0)
+			}
+		}
+	}
+}
+
+func (t *Table) unwant(w *waiter) {
+	for _, g := range w.gates {
+		if g.wanted--; !g.tenant {
+			t.wanted[g.key.Side]--
+			if g.wanted == 0 {
+				t.active[g.key.Side]--
+				g.limiter.idle()
+			}
+		}
+	}
+}
+
+// share is how many places of a gate the other hosts of its side leave it: what they do not want, but always its equal share.
+func (t *Table) share(g *gate) int {
+	side := g.key.Side
+	others := t.active[side] - 1
+	if others <= 0 {
+		return t.cfg.Slots
+	}
+	return max(1, t.cfg.Slots/(others+1), t.cfg.Slots-(t.wanted[side]-g.wanted)-others)
+}

@@ -1,0 +1,226 @@
+package hosts
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Kind is what became of a visit to a host.
+type Kind int
+
+// The kinds. Neutral tells nothing about the host: what went wrong went wrong elsewhere.
+const (
+	Neutral Kind = iota
+	Worked
+	Refused // it asked to be asked less
+	Failed
+	TimedOut // it failed, and took its time for it
+)
+
+// Result is what became of a visit.
+type Result struct {
+	Kind       Kind
+	RetryAfter time.Duration // of one that was refused or failed: when the host wants to be asked again; 0: it did not say
+	Cause      string        // why it was not served, in words for people
+	Class      string        // and in one word
+}
+
+// Visit is an item with its places. Its methods may be called by several goroutines.
+type Visit struct {
+	table *Table
+	w     *waiter
+	moved atomic.Int64 // bytes that the gates were not told of yet
+	once  sync.Once
+}
+
+func (t *Table) visit(w *waiter, _ time.Time) *Visit { return &Visit{table: t, w: w} }
+
+// Leave gives the places back. results are those of the visit's keys, in their order. A second call does nothing.
+func (v *Visit) Leave(results ...Result) {
+	v.once.Do(func() { v.table.leave(v, results) })
+}
+
+func (t *Table) leave(v *Visit, results []Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	w, bytes := v.w, v.moved.Swap(0)
+	for i, g := range w.gates {
+		if g.tenant {
+			g.used--
+			continue
+		}
+		g.limiter.spend(now, g.used)
+		g.used--
+		g.limiter.bytes += bytes
+		var res Result
+		if i < len(results) {
+			res = results[i]
+		}
+		if res.Kind != Neutral {
+			g.limiter.done++
+		}
+		t.learn(g, res, w.probing == g, now)
+		g.limiter.turn(now)
+	}
+	t.unwant(w)
+	t.serveAll(w.gates, now)
+}
+
+// learn takes in what became of a visit.
+func (t *Table) learn(g *gate, res Result, probe bool, now time.Time) {
+	b := &g.breaker
+	if probe {
+		b.probe = false
+	}
+	open := b.open()
+	switch res.Kind {
+	case Neutral:
+	case Worked:
+		b.worked()
+		if open && probe {
+			t.resting--
+			t.tell(g, true, now)
+			b.close()
+			g.limiter.restart(b.polite)
+		}
+	case Refused:
+		g.limiter.recoil(now)
+		b.refused++
+		switch {
+		case res.RetryAfter > 0:
+			b.asks(now, res)
+			t.rested(g, open, now)
+		case probe, !open && b.refused >= tripFails:
+			b.trip(now, res)
+			t.rested(g, open, now)
+		}
+	case Failed, TimedOut:
+		weight := 1
+		if res.Kind == TimedOut {
+			weight = timeoutWeight
+			g.limiter.recoil(now)
+		}
+		switch {
+		case res.RetryAfter > 0:
+			g.limiter.recoil(now)
+			b.asks(now, res)
+			t.rested(g, open, now)
+		case probe, !open && b.failed(weight):
+			b.trip(now, res)
+			t.rested(g, open, now)
+		}
+	}
+}
+
+// rested notes that a rest began, or goes on.
+func (t *Table) rested(g *gate, before bool, now time.Time) {
+	if before {
+		return
+	}
+	t.resting++
+	t.tell(g, false, now)
+}
+
+func (t *Table) tell(g *gate, ends bool, now time.Time) {
+	if t.cfg.Resting == nil {
+		return
+	}
+	pause := g.breaker.until.Sub(now)
+	if ends {
+		pause = now.Sub(g.breaker.since)
+	}
+	t.cfg.Resting(g.key, ends, pause, g.breaker.cause)
+}
+
+// Rests returns how long a host is left alone yet; 0: it is not.
+func (t *Table) Rests(key Key) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g := t.gates[key]; g != nil && g.breaker.open() {
+		return max(time.Until(g.breaker.until), 0)
+	}
+	return 0
+}
+
+// moreBytes is after how many bytes the gates are told.
+const moreBytes = 1 << 20
+
+// Moved notes bytes that passed the hosts.
+func (v *Visit) Moved(n int) {
+	if v.moved.Add(int64(n)) < moreBytes {
+		return
+	}
+	t := v.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, bytes, grew := time.Now(), v.moved.Swap(0), false
+	for _, g := range v.w.gates {
+		if g.tenant {
+			continue
+		}
+		g.limiter.spend(now, g.used)
+		g.limiter.bytes += bytes
+		grew = g.limiter.turn(now) || grew
+	}
+	if grew {
+		t.serveAll(v.w.gates, now)
+	}
+}
+
+// Reader counts what is read through it, and holds it to the rates of the visit. A read that waits ends with the context.
+func (v *Visit) Reader(ctx context.Context, r io.Reader) io.Reader {
+	counted := &reader{ctx: ctx, from: r, visit: v}
+	for _, g := range v.w.gates {
+		if g.bytes != nil {
+			counted.limits = append(counted.limits, g.bytes)
+		}
+	}
+	return counted
+}
+
+type reader struct {
+	ctx    context.Context
+	from   io.Reader
+	visit  *Visit
+	limits []*rate.Limiter
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	for _, l := range r.limits {
+		if burst := l.Burst(); len(p) > burst {
+			p = p[:burst]
+		}
+	}
+	n, err := r.from.Read(p)
+	if n <= 0 {
+		return n, err
+	}
+	for _, l := range r.limits {
+		if waited := l.WaitN(r.ctx, n); waited != nil {
+			if r.ctx.Err() != nil {
+				return n, context.Cause(r.ctx) //nolint:wrapcheck // says whose wish it was
+			}
+			return n, context.DeadlineExceeded // it would pass during the wait
+		}
+	}
+	r.visit.Moved(n)
+	return n, err
+}
+
+// burstShare is how much of a second's worth a bucket holds.
+const burstShare = 10
+
+// bucket returns a bucket of tokens; nil: any number.
+func bucket(perSecond float64) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond/burstShare)))
+}
