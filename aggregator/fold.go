@@ -9,7 +9,7 @@ import (
 
 // fold puts one receipt into a page, which is in index order, and reports whether the page changed. It is idempotent and
 // does not depend on the order of reports: a final receipt never changes, and of two that are not final the one
-// that has seen more attempts stays.
+// that has seen more attempts stays, or else the one that is to be tried later: an item may wait again and again.
 func fold(page []protocol.Receipt, news protocol.Receipt) ([]protocol.Receipt, bool) {
 	at, found := slices.BinarySearchFunc(page, news.Index, func(r protocol.Receipt, index int) int { return r.Index - index })
 	if !found {
@@ -28,8 +28,10 @@ func supersedes(news, old *protocol.Receipt) bool {
 		return false
 	case news.State.Final():
 		return true
-	default:
+	case len(news.Attempts) != len(old.Attempts):
 		return len(news.Attempts) > len(old.Attempts)
+	default:
+		return news.RetryAt.After(old.RetryAt)
 	}
 }
 

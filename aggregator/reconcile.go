@@ -29,6 +29,10 @@ func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 	if backlog.Held > 0 && time.Since(r.stirred) < heldWaits*f.cfg.RecoverAfter {
 		return nil // they may be its items, handed back for a while
 	}
+	planned, err := f.conn.Planned(ctx, r.key.org, r.key.batch)
+	if err != nil || planned {
+		return err //nolint:wrapcheck // says what it was
+	}
 	if s.Tally.Retrying > 0 {
 		due, err := f.lastRetry(ctx, r)
 		if err != nil || time.Now().Before(due) {

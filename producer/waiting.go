@@ -55,11 +55,7 @@ func (w *waitingRoom) of(ctx context.Context, r *protocol.Receipt) (*waitingView
 		return nil, nil //nolint:nilnil // as above: it is not going to run, or not queued yet
 	default:
 	}
-	if r.State == protocol.ItemRetrying && time.Until(r.RetryAt) > 0 {
-		v := &waitingView{Reason: waitBackoff, Until: &r.RetryAt}
-		if r.Failure != nil && r.Failure.Code == codeHostRest {
-			v.Reason = waitHostRest
-		}
+	if v := retrying(r); v != nil {
 		return v, nil
 	}
 	if err := w.ask(ctx); err != nil {
@@ -76,6 +72,23 @@ func (w *waitingRoom) of(ctx context.Context, r *protocol.Receipt) (*waitingView
 		return &waitingView{Reason: waitBehind, Behind: behind}, nil
 	}
 	return &waitingView{Reason: waitShare}, nil
+}
+
+// retrying returns why an item waits that was tried, or whose host rests; nil: it is due. A rest that was prolonged is not told anew for each of the
+// items that wait: then there is no time.
+func retrying(r *protocol.Receipt) *waitingView {
+	later := r.State == protocol.ItemRetrying && time.Until(r.RetryAt) > 0
+	switch {
+	case r.State != protocol.ItemRetrying:
+		return nil
+	case r.Failure != nil && r.Failure.Code == codeHostRest && later:
+		return &waitingView{Reason: waitHostRest, Until: &r.RetryAt}
+	case r.Failure != nil && r.Failure.Code == codeHostRest:
+		return &waitingView{Reason: waitHostRest}
+	case later:
+		return &waitingView{Reason: waitBackoff, Until: &r.RetryAt}
+	}
+	return nil
 }
 
 // ownAhead is how many queued items of the same batch come before the one at index, of queued in all. They start in

@@ -43,6 +43,7 @@ const (
 	KindCopy    Kind = ""
 	KindWebhook Kind = "webhook" // tell who asked for it that a batch has ended
 	KindPart    Kind = "part"    // one part of an item that is moved in parts
+	KindWaiting Kind = "waiting" // works of a batch that wait together for a host
 )
 
 // WebhookIndex is the index under which the notice of a batch's end is worked on and reported.
@@ -82,6 +83,12 @@ type Work struct {
 	Epoch int `json:"epoch,omitempty"`
 	// Sweep says that the item has ended, and is not to be run: only what is left of its parts is to be removed.
 	Sweep bool `json:"sweep,omitempty"`
+
+	// Since is since when the item has waited for hosts that rest, without an attempt; zero: it has not.
+	Since time.Time `json:"since,omitzero"`
+	// Waiting are the works of a [KindWaiting], and Host what they wait for. What they have in common is said once, outside.
+	Waiting []WaitingWork `json:"waiting,omitempty"`
+	Host    *WaitingHost  `json:"host,omitempty"`
 }
 
 // WorkVersion is the version of [Work] that this build writes.

@@ -69,6 +69,11 @@ func ScheduleSubject(ref Ref, attempt int) string {
 	return RetryAt + Token(string(ref.Org)) + "." + Token(string(ref.Batch)) + "." + strconv.Itoa(ref.Index) + "." + strconv.Itoa(attempt)
 }
 
+// WaitSubject is the subject of the message that holds works of a batch that wait together, until they are due. id is another one each time.
+func WaitSubject(org OrgID, batch BatchID, id string) string {
+	return RetryAt + batchKey(org, batch) + ".wait." + Token(id)
+}
+
 // ChangedSubject is where the aggregator tells, over core NATS, that a batch changed in KV.
 func ChangedSubject(org OrgID, batch BatchID) string {
 	return ChangeSubject + Token(string(org)) + "." + Token(string(batch))

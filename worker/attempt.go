@@ -9,6 +9,7 @@ import (
 
 	"github.com/sourcegraph/conc/panics"
 
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -19,7 +20,9 @@ type result struct {
 	copied     copied
 	failure    *protocol.Failure
 	retryAfter time.Duration
-	abandoned  error // the attempt does not count: handed back, or another worker has the item
+	abandoned  error          // the attempt does not count: handed back, or another worker has the item
+	waited     bool           // there was none: the item has waited for its host for too long
+	visited    []hosts.Result // what became of it at the hosts that it visited
 }
 
 // run takes one item through an attempt and its consequences. It never panics and leaves nothing held.
@@ -67,6 +70,10 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 			return res, false
 		}
 	}
+	if err := w.enterHosts(j); err != nil {
+		return w.notNow(work, j, err)
+	}
+	defer func() { j.visit.Leave(res.visited...) }()
 	if err := w.slots.line.enter(j.ctx, j.bulk()); err != nil {
 		w.putDown(work, j, err)
 		return res, false
@@ -76,6 +83,7 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 	if !j.out {
 		w.slots.line.leave(j.bulk(), j.entered)
 	}
+	w.leaveHosts(j, &res)
 	if res.abandoned != nil {
 		w.putDown(work, j, res.abandoned)
 		return res, false
@@ -158,6 +166,9 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 		res.failure, res.retryAfter = explain(err)
 	}
 	res.attempt.Failure = brief(res.failure)
+	if res.abandoned == nil {
+		res.visited = j.visited(err, &res)
+	}
 	return res
 }
 
@@ -183,7 +194,7 @@ func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 		}}
 	}
 	return transfer{
-		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(),
+		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(), visit: j.visit,
 		conflict: j.asked.Conflict, digest: j.asked.Digest,
 		again: len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
 		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),

@@ -33,9 +33,18 @@ type Config struct {
 	PartThreshold, PartSize int64
 	// SpreadAfter is how long the rest of an item may take at the rate seen until its parts are made work for all workers. 0: 3 s.
 	SpreadAfter time.Duration
-	Logger      *slog.Logger
-	Metrics     *observe.Metrics // nil: nothing is measured
-	Traces      *observe.Traces  // nil: no spans
+	// HostConcurrency is how many items are at one host at once at most, as a source and as a destination each. 0: what the host does most
+	// with is found out.
+	HostConcurrency int
+	// HostRequests and HostBytes are what goes to or comes from one host in a second, TenantRequests and TenantBytes what is done for one
+	// tenant; each for this worker. An item is a request. 0: unlimited.
+	HostRequests, HostBytes, TenantRequests, TenantBytes float64
+	// HostPatience is how long an item waits for a host that rests; then it is charged an attempt whenever the host is found to rest yet.
+	// 0: an hour.
+	HostPatience time.Duration
+	Logger       *slog.Logger
+	Metrics      *observe.Metrics // nil: nothing is measured
+	Traces       *observe.Traces  // nil: no spans
 }
 
 // DefaultSlots is the number of slots of a worker that is given none.
@@ -75,6 +84,12 @@ func (c *Config) validate() error {
 	}
 	if c.Drain < 0 || c.MaxHold < 0 || c.PauseGrace < 0 {
 		return &ConfigError{"Drain, MaxHold or PauseGrace", "a positive time, or 0 for its default", min(c.Drain, c.MaxHold, c.PauseGrace)}
+	}
+	if c.HostConcurrency < 0 || c.HostPatience < 0 {
+		return &ConfigError{"HostConcurrency or HostPatience", "positive, or 0 for its default", c.HostConcurrency}
+	}
+	if least := min(c.HostRequests, c.HostBytes, c.TenantRequests, c.TenantBytes); least < 0 {
+		return &ConfigError{"HostRequests, HostBytes, TenantRequests or TenantBytes", "a number a second, or 0 for any", least}
 	}
 	if c.SpoolLimit < 0 {
 		return &ConfigError{"SpoolLimit", "a number of bytes, or 0 for its default", c.SpoolLimit}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/resume"
@@ -63,6 +64,7 @@ type transfer struct {
 	watched   *protocol.Work          // whose progress is told; nil: nobody's
 	// inParts, unless nil, moves what is large enough in parts; see [Worker.inParts].
 	inParts func(ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64) (copied, bool, error)
+	visit   *hosts.Visit // at the hosts of both; nil: there are none
 }
 
 // copied is what a copy came to; after an error only read, status, resumes and restart count.
@@ -142,9 +144,9 @@ func (c *copier) join(ctx context.Context, t transfer, source storage.Source, ob
 // file that breaks off will do so again.
 func (c *copier) open(ctx context.Context, t transfer, source storage.Source, resumes *atomic.Int64) (*storage.Object, error) {
 	if t.src.Type == protocol.SandboxFile {
-		return source.Open(ctx)
+		return t.paced(ctx)(source.Open(ctx))
 	}
-	return resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
+	return t.paced(ctx)(resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }}))
 }
 
 // openRange opens a part of the source, in the same way.
@@ -152,9 +154,9 @@ func (c *copier) openRange(
 	ctx context.Context, t *transfer, source storage.Ranger, mark storage.Mark, offset, length int64, resumes *atomic.Int64,
 ) (*storage.Object, error) {
 	if t.src.Type == protocol.SandboxFile {
-		return source.OpenRange(ctx, mark, offset, length) //nolint:wrapcheck // the driver's own words
+		return t.paced(ctx)(source.OpenRange(ctx, mark, offset, length))
 	}
-	return resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
+	return t.paced(ctx)(resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }}))
 }
 
 // restartOf says why an attempt that is not the first one begins at the first byte; "": it is the first, or nothing was to be continued.

@@ -13,6 +13,7 @@ func (w *Worker) drain(running *pool.Pool, cancel context.CancelCauseFunc) {
 	go func() {
 		defer close(finished)
 		running.Wait()
+		w.parker.open.Wait()
 		w.retrying.Wait()
 		w.reporter.open.Wait()
 	}()

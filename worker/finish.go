@@ -77,6 +77,11 @@ func (w *Worker) discard(j *job) {
 
 // abandon gives items back that this worker will not finish. One that may be another's already is left alone.
 func (w *Worker) abandon(work context.Context, why error, jobs ...*job) {
+	w.release(work, why, 0, jobs...)
+}
+
+// release is abandon, and says when the items are to be offered again.
+func (w *Worker) release(work context.Context, why error, delay time.Duration, jobs ...*job) {
 	list := make([]*held, len(jobs))
 	for i, j := range jobs {
 		w.cfg.Logger.Info("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
@@ -95,13 +100,16 @@ func (w *Worker) abandon(work context.Context, why error, jobs ...*job) {
 	}
 	for _, j := range jobs {
 		failpoint.HitItem(failpoint.ClaimReleased, j.asked.ID)
-		w.giveBack(j, 0)
+		w.giveBack(j, delay)
 	}
 }
 
 func (w *Worker) planRetry(work context.Context, j *job, receipt protocol.Receipt, res result) error {
 	next := j.work
-	next.Attempts, next.Fence = receipt.Attempts, j.held.Fence+1
+	next.Attempts, next.Fence, next.Since = receipt.Attempts, j.held.Fence+1, time.Time{}
+	if res.waited {
+		next.Since = j.work.Since
+	}
 	data, err := protocol.Encode(next)
 	if err != nil {
 		return fmt.Errorf("plan a retry: %w", err)

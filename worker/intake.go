@@ -7,6 +7,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -33,6 +34,8 @@ type job struct {
 
 	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
 	unreadable error                  // why it is not known
+	visit      *hosts.Visit           // at the hosts of the item; nil: it has not entered them, or needs none
+	gates      []hosts.Key            // of the visit
 }
 
 func (j *job) bulk() bool { return j.work.Lane != protocol.Interactive }
@@ -114,6 +117,10 @@ func (w *Worker) admit(ctx context.Context, j *job, paused map[batchName]bool) b
 		w.giveBack(j, newerVersion)
 		return false
 	}
+	if j.work.Kind == protocol.KindWaiting {
+		w.unpark(ctx, j, paused)
+		return false
+	}
 	if !w.claims.reserve(j) {
 		w.giveBack(j, twice)
 		return false
@@ -152,18 +159,8 @@ func (w *Worker) unwanted(ctx context.Context, j *job, paused map[batchName]bool
 		j.sweep = j.repeated() && j.work.Kind == protocol.KindCopy
 		return !j.sweep, nil
 	case protocol.WantPause:
-		// What the watch told may be old: an item that was fed after a resume must not be dropped.
-		name := nameOf(&j.work)
-		still, known := paused[name]
-		if !known {
-			if err := w.controls.read(ctx, name); err != nil {
-				return false, err
-			}
-			still = w.controls.wanted(name) != protocol.WantRun
-			paused[name] = still
-		}
-		if still {
-			return true, nil
+		if still, err := w.halted(ctx, nameOf(&j.work), paused); err != nil || still {
+			return still, err
 		}
 	case protocol.WantRun:
 	}

@@ -15,6 +15,8 @@ type slots struct {
 	mu        sync.Mutex
 	taken     int           // by the interactive lane
 	takenBulk int           // by the rest; beyond bulk they wait in the line
+	away      int           // of taken: they wait for a host, and others may have their slots meanwhile
+	awayBulk  int           // of takenBulk
 	scarce    time.Time     // since when some, but few, of those for the rest are free; zero: they are not
 	released  chan struct{} // holds a token after a release, or when it is time to look again
 }
@@ -35,11 +37,12 @@ func newSlots(all, bulk int) *slots {
 func (s *slots) available(now time.Time) (free, freeBulk int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	free = max(s.all-s.taken-min(s.takenBulk, s.bulk), 0)
+	taken, takenBulk := s.taken-s.away, s.takenBulk-s.awayBulk
+	free = max(s.all-taken-min(takenBulk, s.bulk), 0)
 	if s.line.short(now) {
-		freeBulk = max(2*s.bulk-s.takenBulk, 0)
+		freeBulk = max(2*s.bulk-takenBulk, 0)
 	} else {
-		freeBulk = max(min(s.bulk-s.takenBulk, free), 0)
+		freeBulk = max(min(s.bulk-takenBulk, free), 0)
 	}
 	if freeBulk == 0 || freeBulk*gatherShare >= s.bulk {
 		s.scarce = time.Time{}
@@ -62,6 +65,36 @@ func (s *slots) take(bulk bool) { s.change(-1, bulk) }
 func (s *slots) give(bulk bool) {
 	s.change(+1, bulk)
 	s.poke()
+}
+
+// stepAside leaves the slot of an item that waits for a host to others, and reports whether it could: as many may wait so as there are slots.
+func (s *slots) stepAside(bulk bool) bool {
+	s.mu.Lock()
+	ok := s.away+s.awayBulk < s.all
+	if ok {
+		s.moveAway(1, bulk)
+	}
+	s.mu.Unlock()
+	if ok {
+		s.poke()
+	}
+	return ok
+}
+
+// stepBack counts an item that stepped aside among those with a slot again. There may be more of them than slots for a moment; they wait
+// in the line.
+func (s *slots) stepBack(bulk bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moveAway(-1, bulk)
+}
+
+func (s *slots) moveAway(n int, bulk bool) {
+	if bulk {
+		s.awayBulk += n
+	} else {
+		s.away += n
+	}
 }
 
 // count returns how many are occupied and free.

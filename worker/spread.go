@@ -49,6 +49,7 @@ func (w *Worker) stepOut(j *job) {
 	}
 	w.slots.line.leave(j.bulk(), j.entered)
 	w.leaveSlot(j)
+	j.visit.Leave(j.visited(nil, &result{})...)
 	j.out = true
 }
 

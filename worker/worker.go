@@ -10,6 +10,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -32,6 +33,8 @@ type Worker struct {
 	parts     partRecords
 	waits     chan struct{} // holds a token for each item that waits for its parts outside of the slots
 	stopping  chan struct{} // closed when no more work is taken
+	hosts     *hosts.Table
+	parker    *parker
 	notices   *notices
 	alone     chan struct{} // holds one token: items under suspicion run one at a time
 }
@@ -88,6 +91,10 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		notices:   newNotices(cfg.Slots),
 		alone:     make(chan struct{}, 1),
 	}
+	w.hosts, w.parker = w.newHosts(), newParker()
+	if err := cfg.Metrics.WatchHosts(w.hostState); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	if err := cfg.Metrics.WatchSlots(w.slots.count); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
@@ -116,9 +123,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 
-	running := pool.New().WithMaxGoroutines(2*w.cfg.Slots + waitMost(w.cfg.Slots)) // those in the line, and those that wait for parts, too
+	// those in the line, those that wait for parts, and those that wait for a host, too
+	running := pool.New().WithMaxGoroutines(3*w.cfg.Slots + waitMost(w.cfg.Slots))
 	background := pool.New()
 	background.Go(func() { w.reportAll(work) })
+	background.Go(func() { w.parkAll(work) })
 	background.Go(func() { w.controls.follow(work) })
 	background.Go(func() { w.controls.breakOffPaused(work) })
 	background.Go(func() { w.keepHeld(work) })
@@ -133,6 +142,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.starter.close()
 	starting.Wait()
 	w.drain(running, cancel)
+	close(w.parker.ended)
 	close(w.reporter.ended)
 
 	cancel(errDraining)

@@ -81,6 +81,13 @@ type workerFlags struct {
 	MinProgress   int64          `help:"Bytes that must move within the idle timeout to count as progress. 1: the slowest peer passes that is not silent." default:"1" env:"COPYFLEET_MIN_PROGRESS"`
 	Drain         time.Duration  `help:"How long running items may go on at a shutdown before they are handed back." default:"20s" env:"COPYFLEET_DRAIN"`
 	SpoolDir      string         `help:"Where content of unknown length is kept meanwhile. Default: the data directory in up, else the system's temporary directory." env:"COPYFLEET_SPOOL_DIR" placeholder:"DIR"`
+
+	HostConcurrency int           `help:"Most items at once at a host, reading and writing each. 0: what the host does most with is found out." default:"0" env:"COPYFLEET_HOST_CONCURRENCY"`
+	HostRequests    float64       `help:"Items a second at a host, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_HOST_REQUESTS"`
+	HostBytes       float64       `help:"Bytes a second from or to a host, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_HOST_BYTES"`
+	HostPatience    time.Duration `help:"How long an item waits for a host that keeps failing, before that counts as its own attempts." default:"1h" env:"COPYFLEET_HOST_PATIENCE"`
+	TenantRequests  float64       `help:"Items a second of a tenant, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_TENANT_REQUESTS"`
+	TenantBytes     float64       `help:"Bytes a second of a tenant, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_TENANT_BYTES"`
 }
 
 // natsFlags name an external NATS.

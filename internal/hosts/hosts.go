@@ -16,7 +16,20 @@ const (
 	Source Side = iota // it reads
 	Dest               // it writes
 	sides
+	// Tenant marks a key that names a tenant.
+	Tenant = sides
 )
+
+// String names a side.
+func (s Side) String() string {
+	switch s {
+	case Source:
+		return "source"
+	case Dest:
+		return "dest"
+	}
+	return "tenant"
+}
 
 // Key names a gate.
 type Key struct {
@@ -43,7 +56,7 @@ const (
 	defaultRestPatience = time.Hour
 	laterLeast          = 200 * time.Millisecond
 	laterMost           = time.Minute
-	comingMost          = 15 * time.Second // they may pass sooner than expected
+	comingMost          = 15 * time.Second      // they may pass sooner than expected
 	lookAgain           = 50 * time.Millisecond // at a gate whose places others have
 	forgetAfter         = 10 * time.Minute
 	sweepEvery          = 1024 // new gates
@@ -233,7 +246,7 @@ func (t *Table) of(ask Ask, now time.Time) []*gate {
 	if ask.Tenant != "" && (t.cfg.TenantRequests > 0 || t.cfg.TenantBytes > 0) {
 		g := t.tenants[ask.Tenant]
 		if g == nil {
-			g = &gate{key: Key{Host: ask.Tenant}, tenant: true, requests: bucket(t.cfg.TenantRequests), bytes: bucket(t.cfg.TenantBytes)}
+			g = &gate{key: Key{Tenant, ask.Tenant}, tenant: true, requests: bucket(t.cfg.TenantRequests), bytes: bucket(t.cfg.TenantBytes)}
 			t.tenants[ask.Tenant] = g
 			t.sweep(now)
 		}

@@ -40,8 +40,12 @@ type Visit struct {
 
 func (t *Table) visit(w *waiter, _ time.Time) *Visit { return &Visit{table: t, w: w} }
 
-// Leave gives the places back. results are those of the visit's keys, in their order. A second call does nothing.
+// Leave gives the places back. results are those of the visit's keys, in their order. A second call does nothing, nor does one of a nil
+// visit.
 func (v *Visit) Leave(results ...Result) {
+	if v == nil {
+		return
+	}
 	v.once.Do(func() { v.table.leave(v, results) })
 }
 

@@ -42,6 +42,39 @@ func (m *Metrics) WatchSlots(read func() (busy, free int)) error {
 	}, gauge)
 }
 
+// Hosts is what a worker knows of the hosts that its items visit. Sides count apart. No host has a name here: there may be any number.
+type Hosts struct {
+	Working, Resting int
+	Waiting          int   // items that wait for a place
+	Places           []int // of each that is in use: how many items may be there at once; in order
+}
+
+// WatchHosts shows the hosts of a worker. read is called at every scrape.
+func (m *Metrics) WatchHosts(read func() Hosts) error {
+	if m == nil {
+		return nil
+	}
+	known, err := m.meter.Int64ObservableGauge(nameHosts, metric.WithDescription("Hosts, as sources and as destinations each."))
+	waiting, waitingErr := m.meter.Int64ObservableGauge(nameHeld, metric.WithDescription("Items that wait for a place at a host."))
+	places, placesErr := m.meter.Int64ObservableGauge(namePlaces, metric.WithDescription("Items that may be at a host at once: the least, the median and the most of all hosts in use."))
+	if err = errors.Join(err, waitingErr, placesErr); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return m.observe(func(_ context.Context, o metric.Observer) error {
+		h := read()
+		state := func(name string) metric.MeasurementOption { return m.sets.of(attribute.String(keyState, name)) }
+		o.ObserveInt64(known, int64(h.Working), state("working"))
+		o.ObserveInt64(known, int64(h.Resting), state("resting"))
+		o.ObserveInt64(waiting, int64(h.Waiting))
+		if n := len(h.Places); n > 0 {
+			o.ObserveInt64(places, int64(h.Places[0]), state("least"))
+			o.ObserveInt64(places, int64(h.Places[n/2]), state("median"))
+			o.ObserveInt64(places, int64(h.Places[n-1]), state("most"))
+		}
+		return nil
+	}, known, waiting, places)
+}
+
 // WatchQueue shows what waits. read is called at every scrape; what it cannot tell is left out of that scrape.
 func (m *Metrics) WatchQueue(read func(context.Context) ([]Queue, error)) error {
 	if m == nil {

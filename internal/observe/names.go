@@ -9,6 +9,9 @@ const (
 	nameWatchers = "copyfleet.watchers"              // open event streams
 	nameQueued   = "copyfleet.queue.items"           // items in the queue, by lane and whether they wait or are held
 	nameQueueAge = "copyfleet.queue.age"             // age of the first item that waits, by lane
+	nameHosts    = "copyfleet.hosts"                 // sides of hosts that a worker knows, working and resting
+	nameHeld     = "copyfleet.host.waiting"          // items of a worker that wait for a place at a host
+	namePlaces   = "copyfleet.host.places"           // most items at once at a host in use: the least, the median and the most of all hosts
 	nameSlots    = "copyfleet.slots"                 // slots of a worker, busy and free
 	nameAttempts = "copyfleet.attempts"              // attempts, by outcome and class
 	nameBytes    = "copyfleet.copied"                // bytes at destinations

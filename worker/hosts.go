@@ -1,0 +1,199 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/copyfleet/copyfleet/internal/hosts"
+	"github.com/copyfleet/copyfleet/internal/observe"
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// codeHostRest is the code of what was decided about an item without an attempt, because its host is left alone.
+const codeHostRest = "host_rest"
+
+func (w *Worker) newHosts() *hosts.Table {
+	return hosts.New(hosts.Config{
+		Slots: w.cfg.Slots, Most: w.cfg.HostConcurrency, RestPatience: w.cfg.HostPatience,
+		HostRequests: w.cfg.HostRequests, HostBytes: w.cfg.HostBytes,
+		TenantRequests: w.cfg.TenantRequests, TenantBytes: w.cfg.TenantBytes,
+		Resting: func(key hosts.Key, ends bool, pause time.Duration, cause string) {
+			if ends {
+				w.cfg.Logger.Info("a host works again", "host", key.Host, "side", key.Side.String(), "after", pause)
+				return
+			}
+			w.cfg.Logger.Warn("a host is left alone for a while", "host", key.Host, "side", key.Side.String(), "pause", pause, "reason", cause)
+		},
+	})
+}
+
+// hostState is what is measured of the hosts.
+func (w *Worker) hostState() observe.Hosts {
+	s := w.hosts.State()
+	slices.Sort(s.Limits)
+	return observe.Hosts{Working: s.Gates - s.Resting, Resting: s.Resting, Waiting: s.Waiting, Places: s.Limits}
+}
+
+// locatedAt is the host of a location, as items are counted by it; "": it is on none that could be overloaded by others.
+func (c *copier) locatedAt(place protocol.Location) string {
+	switch place.Type {
+	case protocol.SandboxFile:
+		if bucket, ok := c.drivers.Sandboxes.(interface{ Host() string }); ok {
+			return bucket.Host()
+		}
+		return ""
+	case protocol.Object:
+		return objectHost
+	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
+	}
+	u, err := url.Parse(place.URL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	if u.Port() == "" {
+		host += ports[u.Scheme]
+	}
+	return u.Scheme + "://" + host
+}
+
+// objectHost stands for the one object store that a worker knows.
+const objectHost = "s3://endpoint"
+
+var ports = map[string]string{"http": ":80", "https": ":443"}
+
+// enterHosts waits until the item may be at its hosts. While it does so its slot is left to others.
+func (w *Worker) enterHosts(j *job) error {
+	if j.work.Kind == protocol.KindWebhook || j.unreadable != nil {
+		return nil
+	}
+	ask := hosts.Ask{
+		Tenant: string(j.work.Org), First: !j.bulk(), Since: j.work.Since,
+		Last: len(j.work.Attempts) > 0 && len(j.work.Attempts)+1 >= j.maxAttempts(),
+	}
+	if host := w.copier.locatedAt(j.asked.Src); host != "" {
+		j.gates = append(j.gates, hosts.Key{Side: hosts.Source, Host: host})
+	}
+	if host := w.copier.locatedAt(j.asked.Dest); host != "" {
+		j.gates = append(j.gates, hosts.Key{Side: hosts.Dest, Host: host})
+	}
+	ask.Keys = j.gates
+	aside := false
+	visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = w.slots.stepAside(j.bulk()) })
+	if aside {
+		w.slots.stepBack(j.bulk())
+	}
+	j.visit = visit
+	return err //nolint:wrapcheck // says whose wish it was, or when to come back
+}
+
+// notNow is what becomes of an item that its hosts have no place for.
+func (w *Worker) notNow(work context.Context, j *job, err error) (res result, told bool) {
+	later, ok := errors.AsType[*hosts.Later](err)
+	switch {
+	case !ok:
+		w.putDown(work, j, err)
+	case j.work.Kind == protocol.KindPart && !later.Resting:
+		w.release(work, err, later.Wait, j)
+	case later.Spent, j.work.Kind == protocol.KindPart: // the item that it is a part of waits in its place
+		w.reporter.enter()
+		return w.unserved(j, later), true
+	case !w.parker.add(parked{job: j, later: later}):
+		w.putDown(work, j, context.Cause(j.ctx))
+	}
+	return res, false
+}
+
+// unserved is the attempt that an item is charged that has waited for too long for a host which rests yet: what the last probe of the host
+// came to counts for it. So an item whose host never comes back ends in time, and takes none of the time of a worker.
+func (w *Worker) unserved(j *job, later *hosts.Later) result {
+	now := time.Now().UTC()
+	failure := restFailure(later)
+	failure.Message = fmt.Sprintf("%s has not worked for %s; it was not asked again for this item", failure.Host, later.Down.Round(time.Second))
+	clipped := failure.Clipped()
+	attempt := protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: brief(&clipped)}
+	return result{attempt: attempt, failure: &clipped, retryAfter: later.Wait, waited: true}
+}
+
+// restFailure says why an item waits.
+func restFailure(later *hosts.Later) protocol.Failure {
+	_, host, _ := strings.Cut(later.Key.Host, "://")
+	f := protocol.Failure{
+		Class: protocol.Class(later.Class), Code: codeHostRest, Host: host, Cause: later.Cause,
+		Message: host + " does not work, or asked for a pause; it is left alone for a while, and this item waits without an attempt",
+	}
+	f.Class = orDefault(f.Class, protocol.Unavailable)
+	return f
+}
+
+// leaveHosts ends the visit, and has the item's next attempt wait for the rest that its host may have now; those that wait already
+// find out before it whether the host is back.
+func (w *Worker) leaveHosts(j *job, res *result) {
+	j.visit.Leave(res.visited...)
+	if res.failure == nil {
+		return
+	}
+	for _, key := range j.gates {
+		if rest := w.hosts.Rests(key); rest > 0 {
+			const behind = 4
+			res.retryAfter = max(res.retryAfter, rest+rest/behind+parkLinger)
+		}
+	}
+}
+
+// visited tells what became of an item at each of its hosts. An answer, also one that says no, shows that the host works.
+func (j *job) visited(err error, res *result) []hosts.Result {
+	list := make([]hosts.Result, len(j.gates))
+	_, fromSource := errors.AsType[*sourceError](err)
+	for i, key := range j.gates {
+		switch {
+		case res.failure == nil:
+			list[i].Kind = hosts.Worked
+		case err != nil && fromSource == (key.Side == hosts.Source):
+			list[i] = hosts.Result{
+				Kind: visitKind(res.failure), RetryAfter: res.retryAfter, Cause: res.failure.Message, Class: string(res.failure.Class),
+			}
+		}
+	}
+	return list
+}
+
+func visitKind(f *protocol.Failure) hosts.Kind {
+	switch f.Class {
+	case protocol.Throttled:
+		return hosts.Refused
+	case protocol.Unavailable, protocol.Interrupted:
+		return hosts.Failed
+	case protocol.Timeout:
+		return hosts.TimedOut
+	case protocol.NotFound, protocol.Denied, protocol.Invalid, protocol.Conflict, protocol.TooLarge, protocol.Corrupt:
+		if f.Status != 0 {
+			return hosts.Worked
+		}
+	case protocol.NoSpace, protocol.ForbiddenAddress, protocol.Internal, protocol.Lost, protocol.Canceled:
+	}
+	return hosts.Neutral
+}
+
+// paced returns a function that has the body of an opened source counted, and held to the rates of the hosts that the copy visits.
+func (t *transfer) paced(ctx context.Context) func(*storage.Object, error) (*storage.Object, error) {
+	return func(object *storage.Object, err error) (*storage.Object, error) {
+		if err == nil && t.visit != nil {
+			object.Body = pacedBody{t.visit.Reader(ctx, object.Body), object.Body}
+		}
+		return object, err
+	}
+}
+
+// pacedBody is read through one thing and closed by another.
+type pacedBody struct {
+	io.Reader
+	io.Closer
+}
