@@ -74,7 +74,11 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		return w.notNow(work, j, err)
 	}
 	defer func() { j.visit.Leave(res.visited...) }()
-	if err := w.slots.line.enter(j.ctx, j.bulk()); err != nil {
+	patience := linePatience
+	if j.aside {
+		patience = backPatience
+	}
+	if err := w.slots.line.enterWithin(j.ctx, j.bulk(), patience); err != nil {
 		w.putDown(work, j, err)
 		return res, false
 	}

@@ -45,8 +45,8 @@ func (w *Worker) hostState() observe.Hosts {
 func (c *copier) locatedAt(place protocol.Location) string {
 	switch place.Type {
 	case protocol.SandboxFile:
-		if bucket, ok := c.drivers.Sandboxes.(interface{ Host() string }); ok {
-			return bucket.Host()
+		if _, ok := c.drivers.Sandboxes.(interface{ InStore() }); ok {
+			return objectHost
 		}
 		return ""
 	case protocol.Object:
@@ -85,14 +85,25 @@ func (w *Worker) enterHosts(j *job) error {
 		j.gates = append(j.gates, hosts.Key{Side: hosts.Dest, Host: host})
 	}
 	ask.Keys = j.gates
-	aside := false
-	visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = w.slots.stepAside(j.bulk()) })
-	if aside {
-		w.slots.stepBack(j.bulk())
+	for {
+		aside := false
+		visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = j.work.Kind == protocol.KindCopy && w.slots.stepAside(j.bulk()) })
+		if aside {
+			w.slots.stepBack(j.bulk())
+			j.aside = true
+		}
+		// A part that is handed back counts as one that may be written twice, and costs the item a copy. They are few.
+		if later, ok := errors.AsType[*hosts.Later](err); ok && !later.Resting && j.work.Kind == protocol.KindPart {
+			w.pause(j.ctx, partPause)
+			continue
+		}
+		j.visit = visit
+		return err //nolint:wrapcheck // says whose wish it was, or when to come back
 	}
-	j.visit = visit
-	return err //nolint:wrapcheck // says whose wish it was, or when to come back
 }
+
+// partPause is how long a part waits between two times that it asks for a place.
+const partPause = 100 * time.Millisecond
 
 // notNow is what becomes of an item that its hosts have no place for.
 func (w *Worker) notNow(work context.Context, j *job, err error) (res result, told bool) {

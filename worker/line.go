@@ -22,7 +22,8 @@ const (
 	shortItem    = 20 * time.Millisecond  // up to which a mean counts as short
 	shortMemory  = 100 * time.Millisecond // how long it counts without another item's end
 	linePatience = 250 * time.Millisecond
-	meanShare    = 8 // what an item adds to the mean: one in so many
+	backPatience = 5 * time.Second // of those whose slot another one took while they waited for their host
+	meanShare    = 8               // what an item adds to the mean: one in so many
 )
 
 // errLate is why an item is handed back: no slot became free in time.
@@ -40,25 +41,30 @@ func (l *line) short(now time.Time) bool {
 
 // enter waits for a place to run, which leave gives back.
 func (l *line) enter(ctx context.Context, bulk bool) error {
+	return l.enterWithin(ctx, bulk, linePatience)
+}
+
+// enterWithin is enter with a patience of its own.
+func (l *line) enterWithin(ctx context.Context, bulk bool, most time.Duration) error {
 	if bulk {
-		if err := enter(ctx, l.bulk); err != nil {
+		if err := enter(ctx, l.bulk, most); err != nil {
 			return err
 		}
 	}
-	err := enter(ctx, l.all)
+	err := enter(ctx, l.all, most)
 	if err != nil && bulk {
 		<-l.bulk
 	}
 	return err
 }
 
-func enter(ctx context.Context, places chan struct{}) error {
+func enter(ctx context.Context, places chan struct{}, most time.Duration) error {
 	select {
 	case places <- struct{}{}:
 		return nil
 	default:
 	}
-	patience := time.NewTimer(linePatience)
+	patience := time.NewTimer(most)
 	defer patience.Stop()
 	select {
 	case places <- struct{}{}:

@@ -127,8 +127,8 @@ func (f workerFlags) start(
 	w, err := worker.New(ctx, worker.Config{
 		ID: processID(), Pool: f.Pool, Slots: f.Slots, Drain: f.Drain, SpoolDir: f.SpoolDir, Logger: log, Metrics: told.metrics, Traces: told.traces,
 		PartThreshold: int64(f.PartThreshold), PartSize: int64(f.PartSize), SpreadAfter: f.SpreadAfter,
-		HostConcurrency: f.HostConcurrency, HostRequests: f.HostRequests, HostBytes: f.HostBytes, HostPatience: f.HostPatience,
-		TenantRequests: f.TenantRequests, TenantBytes: f.TenantBytes,
+		HostConcurrency: f.HostConcurrency, HostRequests: f.HostRequests, HostBytes: float64(f.HostBytes), HostPatience: f.HostPatience,
+		TenantRequests: f.TenantRequests, TenantBytes: float64(f.TenantBytes),
 	},
 		conn, worker.Drivers{Sandboxes: sandboxes.SandboxDriver, HTTP: client, Objects: objects}, sealer)
 	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {

@@ -76,7 +76,7 @@ func (t *Table) closed(w *waiter, g *gate, now time.Time) *obstacle {
 		w.later = t.rests(g, now, at.Sub(now), false)
 	case !at.IsZero():
 		return &obstacle{g, at}
-	case w.ask.Last && !b.polite && rested < lastChanceRest:
+	case w.ask.Last && !b.polite && rested < min(lastChanceRest, t.cfg.RestPatience):
 		w.later = t.rests(g, now, jittered(restBase), false)
 	}
 	return nil
