@@ -38,35 +38,44 @@ func (c *copier) settle(ctx context.Context, t transfer) (came copied, settled b
 	if !there {
 		return copied{}, false, nil
 	}
+	came, settled, err = c.meet(ctx, t, size)
+	if err != nil || !settled {
+		return came, false, err
+	}
+	if err := t.fence(); err != nil {
+		return copied{}, false, err
+	}
+	return came, true, nil
+}
+
+// meet is what becomes of an item whose destination exists and has size bytes. settled is false if it is to be copied.
+func (c *copier) meet(ctx context.Context, t transfer, size int64) (came copied, settled bool, err error) {
 	switch t.conflict {
 	case protocol.SkipIfThere:
-		came.skip = protocol.SkipExists
+		return copied{skip: protocol.SkipExists}, true, nil
 	case protocol.FailIfThere:
 		// What an earlier attempt, or a worker that died, made visible is not told from somebody else's by looking at it. If it is what
 		// is to be copied, the item has what it asked for.
-		same := comparison{}
-		if t.again {
-			same = c.compare(ctx, t, size, readSource)
+		if !t.again {
+			return copied{}, false, blame(t, existsError(t))
 		}
+		same := c.compare(ctx, t, size, readSource)
 		switch {
 		case same.err != nil:
 			return copied{read: same.read}, false, same.err
 		case !same.same:
 			return copied{read: same.read}, false, blame(t, existsError(t))
 		}
-		came = same.copied()
+		return same.copied(), true, nil
 	case protocol.IfDifferent:
 		same := c.compare(ctx, t, size, readFiles)
 		if same.err != nil || !same.same {
 			return copied{}, false, same.err
 		}
-		came = same.copied()
+		return same.copied(), true, nil
 	case protocol.Overwrite:
 	}
-	if err := t.fence(); err != nil {
-		return copied{}, false, err
-	}
-	return came, true, nil
+	return copied{}, false, nil
 }
 
 // there reports whether something is at the destination, and its size. Where that cannot be known without writing it is not; the commit
