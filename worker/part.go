@@ -87,12 +87,10 @@ func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPl
 		return protocol.PartState{}, storage.Errorf(storage.Invalid, "parts_unsupported", "write", t.dest.Redacted(), "this worker cannot copy a part of it")
 	}
 	offset, size := int64(number-1)*plan.PartSize, partLength(plan, number)
-	object, err := w.copier.openRange(ctx, t, from, planMark(plan), offset, size, new(atomic.Int64))
-	if err != nil {
-		return protocol.PartState{}, &sourceError{err}
-	}
-	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
-	body := &partBody{body: object.Body, left: size, item: t.id, read: &came.read}
+	body := &partBody{left: size, item: t.id, read: &came.read, open: func() (*storage.Object, error) {
+		return w.copier.openRange(ctx, t, from, planMark(plan), offset, size, new(atomic.Int64))
+	}}
+	defer body.close()
 	stored, err := to.PutPart(ctx, plan.Upload, storage.Part{Number: number, Offset: offset, Size: size, Body: body})
 	if err != nil {
 		return protocol.PartState{}, fmt.Errorf("copy part %d of %s to %s: %w", number, t.src, t.dest, err)
@@ -107,9 +105,10 @@ func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPl
 	}, nil
 }
 
-// partBody reads one part of a source.
+// partBody reads one part of a source, which it opens when the first byte is asked for: a destination that is away costs the source nothing.
 type partBody struct {
-	body io.Reader
+	open func() (*storage.Object, error)
+	body io.ReadCloser // nil: it is not open yet
 	left int64
 	item string
 	read *int64
@@ -119,6 +118,13 @@ type partBody struct {
 func (b *partBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
+	}
+	if b.body == nil {
+		object, err := b.open()
+		if err != nil {
+			return 0, &sourceError{err}
+		}
+		b.body = object.Body
 	}
 	n, err := b.body.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
@@ -133,6 +139,12 @@ func (b *partBody) Read(p []byte) (int, error) {
 		err = storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source gave %d bytes less than were asked for", b.left)
 	}
 	return n, &sourceError{err}
+}
+
+func (b *partBody) close() {
+	if b.body != nil {
+		_ = b.body.Close() // read to its end, or failed already
+	}
 }
 
 // finishPart has the news of a part reported, which has left its slot.

@@ -261,6 +261,7 @@ func TestPausedItemKeepsItsParts(t *testing.T) {
 	k := newPartsKit(t, source, dest)
 	cfg := k.spreading("w1")
 	cfg.PauseGrace = time.Millisecond
+	cfg.Slots = 8 // so that those that hang leave room for the others
 	k.run(t, cfg)
 	k.publish(t, nil)
 	until(t, "three parts are stored", func() bool { return len(k.reported()) == 3 })
