@@ -115,7 +115,7 @@ func (c *slowConn) Write(p []byte) (written int, err error) {
 		} else {
 			<-time.After(c.next.Sub(now))
 		}
-		n := 0
+		var n int
 		n, err = c.Conn.Write(piece)
 		c.next = c.next.Add(time.Duration(n) * time.Second / time.Duration(c.rate))
 		written, p = written+n, p[n:]
