@@ -44,11 +44,11 @@ func TestOneFileIsMovedByManyWorkers(t *testing.T) {
 	t.Logf("%d items, 0 faults, 0 lost; by %d and %d workers in %s, of which one connection would have taken %s", len(items), len(workers[0]), len(workers[1]), took, 5*time.Second)
 }
 
-// spreading submits a pair of files and returns when their parts are being moved by several connections; the sources give no more than half before
-// gate is closed.
+// spreading submits a pair of files and returns when their parts are being moved by several connections; the sources give their ends only
+// once gate is closed. That is few parts, so that none waits behind them for a place at the source.
 func (f *fleet) spreading(t *testing.T, name string, size int64, gate <-chan struct{}) (string, []item) {
 	t.Helper()
-	items := f.pair(name, served{content: content{6, size}, rate: 20 * mib, holdAt: size / 2, gate: gate})
+	items := f.pair(name, served{content: content{6, size}, rate: 20 * mib, holdAt: size - 9*mib, gate: gate})
 	id := f.submit(t, "", items...)
 	for n, i := range items {
 		f.stored(t, id, n, 3)
