@@ -22,6 +22,7 @@ func (f *fleet) pair(name string, file served) []item {
 		f.give("/"+items[i].id, file)
 		items[i].src, items[i].content = f.from("/"+items[i].id), file.content
 	}
+	items[1].src = mixtest.FromURL(f.second + "/" + items[1].id)
 	return items
 }
 

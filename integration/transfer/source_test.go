@@ -81,9 +81,9 @@ type served struct {
 	together *atomic.Int64 // most of them at once
 }
 
-// source is an HTTP server that counts what it gives.
+// source is an HTTP server that counts what it gives. It is two hosts, so that what one of them holds back takes no place at the other.
 type source struct {
-	URL string
+	URL, second string
 
 	closing chan struct{}
 	mu      sync.Mutex
@@ -93,12 +93,14 @@ type source struct {
 func newSource(t testing.TB) *source {
 	t.Helper()
 	s := &source{closing: make(chan struct{}), files: map[string]served{}}
-	server := httptest.NewServer(s)
-	s.URL = server.URL
+	server, second := httptest.NewServer(s), httptest.NewServer(s)
+	s.URL, s.second = server.URL, second.URL
 	t.Cleanup(func() {
 		close(s.closing)
-		server.CloseClientConnections()
-		server.Close()
+		for _, server := range []*httptest.Server{server, second} {
+			server.CloseClientConnections()
+			server.Close()
+		}
 	})
 	return s
 }
