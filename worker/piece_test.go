@@ -100,7 +100,7 @@ func TestPanicOfAPartIsTheItemsFailure(t *testing.T) {
 	t.Parallel()
 	dest := &slowStore{Destination: &memory.Destination{}, behind: func(_ context.Context, number int) error {
 		if number == 2 {
-			var none []int
+			none := make([]int, 1)
 			none[number]++
 		}
 		return nil
