@@ -17,21 +17,8 @@ func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 	if r.record.empty || time.Since(r.stirred) < f.cfg.RecoverAfter<<min(r.waits, maxWaits) {
 		return nil
 	}
-	shard := r.record.shard(r.key.org)
-	waits, err := f.conn.Waits(ctx, shard, r.key.org, r.key.batch) // of this batch: something of others waits in a busy shard at all times
-	if err != nil || waits {
-		return err //nolint:wrapcheck // says what it was
-	}
-	backlog, err := f.conn.Backlog(ctx, shard)
-	if err != nil {
-		return err //nolint:wrapcheck // says what it was
-	}
-	if backlog.Held > 0 && time.Since(r.stirred) < heldWaits*f.cfg.RecoverAfter {
-		return nil // they may be its items, handed back for a while
-	}
-	planned, err := f.conn.Planned(ctx, r.key.org, r.key.batch)
-	if err != nil || planned {
-		return err //nolint:wrapcheck // says what it was
+	if somewhere, err := f.somewhere(ctx, r); err != nil || somewhere {
+		return err
 	}
 	if s.Tally.Retrying > 0 {
 		due, err := f.lastRetry(ctx, r)
@@ -52,4 +39,21 @@ func (f *feeder) reconcile(ctx context.Context, r *row, s glimpse) error {
 	f.soon(r)
 	f.log.Warn("items of a batch seem to be lost in the queue and are fed again", "batch", r.key.batch, "ended", s.Tally.Ended(), "total", r.record.total)
 	return nil
+}
+
+// somewhere reports whether something of a batch waits in the queue, is planned for later, or may have been handed back for a while.
+func (f *feeder) somewhere(ctx context.Context, r *row) (bool, error) {
+	shard := r.record.shard(r.key.org)
+	waits, err := f.conn.Waits(ctx, shard, r.key.org, r.key.batch) // of this batch: something of others waits in a busy shard at all times
+	if err != nil || waits {
+		return waits, err //nolint:wrapcheck // says what it was
+	}
+	backlog, err := f.conn.Backlog(ctx, shard)
+	if err != nil {
+		return false, err //nolint:wrapcheck // says what it was
+	}
+	if backlog.Held > 0 && time.Since(r.stirred) < heldWaits*f.cfg.RecoverAfter {
+		return true, nil // they may be its items, handed back for a while
+	}
+	return f.conn.Planned(ctx, r.key.org, r.key.batch) //nolint:wrapcheck // says what it was
 }

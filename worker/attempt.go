@@ -141,6 +141,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 			res.copied, err = w.copyPart(ctx, j)
 		case protocol.KindCopy:
 			res.copied, err = w.copy(ctx, j)
+		case protocol.KindWaiting: // the intake takes it apart
 		}
 	})
 	res.attempt.End = time.Now().UTC()

@@ -114,7 +114,8 @@ func appendReport(b []byte, r *protocol.Report) ([]byte, error) {
 	}
 	b = appendNumber(b, `,"resumed_from_bytes":`, receipt.ResumedFrom)
 	for _, f := range [...]struct{ name, value string }{
-		{`,"restart_reason":`, receipt.RestartReason}, {`,"method":`, receipt.Method}, {`,"skip_reason":`, receipt.SkipReason}, {`,"trace_id":`, receipt.TraceID},
+		{`,"restart_reason":`, receipt.RestartReason}, {`,"method":`, receipt.Method},
+		{`,"skip_reason":`, receipt.SkipReason}, {`,"trace_id":`, receipt.TraceID},
 	} {
 		if f.value != "" {
 			b = appendField(b, f.name, f.value)

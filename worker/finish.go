@@ -100,7 +100,7 @@ func (w *Worker) release(work context.Context, why error, delay time.Duration, j
 	}
 	for _, j := range jobs {
 		failpoint.HitItem(failpoint.ClaimReleased, j.asked.ID)
-		w.giveBack(j, 0)
+		w.giveBack(j, delay)
 	}
 }
 

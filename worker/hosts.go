@@ -69,9 +69,12 @@ const objectHost = "s3://endpoint"
 
 var ports = map[string]string{"http": ":80", "https": ":443"}
 
+// visits reports whether the item reads or writes anywhere, as far as is known.
+func (j *job) visits() bool { return j.work.Kind != protocol.KindWebhook && j.unreadable == nil }
+
 // enterHosts waits until the item may be at its hosts. While it does so its slot is left to others.
 func (w *Worker) enterHosts(j *job) error {
-	if j.work.Kind == protocol.KindWebhook || j.unreadable != nil {
+	if !j.visits() {
 		return nil
 	}
 	ask := hosts.Ask{
@@ -93,7 +96,7 @@ func (w *Worker) enterHosts(j *job) error {
 			j.aside = true
 		}
 		// A part that is handed back counts as one that may be written twice, and costs the item a copy. They are few.
-		if later, ok := errors.AsType[*hosts.Later](err); ok && !later.Resting && j.work.Kind == protocol.KindPart {
+		if later, ok := errors.AsType[*hosts.LaterError](err); ok && !later.Resting && j.work.Kind == protocol.KindPart {
 			w.pause(j.ctx, partPause)
 			continue
 		}
@@ -107,7 +110,7 @@ const partPause = 100 * time.Millisecond
 
 // notNow is what becomes of an item that its hosts have no place for.
 func (w *Worker) notNow(work context.Context, j *job, err error) (res result, told bool) {
-	later, ok := errors.AsType[*hosts.Later](err)
+	later, ok := errors.AsType[*hosts.LaterError](err)
 	switch {
 	case !ok:
 		w.putDown(work, j, err)
@@ -124,7 +127,7 @@ func (w *Worker) notNow(work context.Context, j *job, err error) (res result, to
 
 // unserved is the attempt that an item is charged that has waited for too long for a host which rests yet: what the last probe of the host
 // came to counts for it. So an item whose host never comes back ends in time, and takes none of the time of a worker.
-func (w *Worker) unserved(j *job, later *hosts.Later) result {
+func (w *Worker) unserved(j *job, later *hosts.LaterError) result {
 	now := time.Now().UTC()
 	failure := restFailure(later)
 	failure.Message = fmt.Sprintf("%s has not worked for %s; it was not asked again for this item", failure.Host, later.Down.Round(time.Second))
@@ -134,7 +137,7 @@ func (w *Worker) unserved(j *job, later *hosts.Later) result {
 }
 
 // restFailure says why an item waits.
-func restFailure(later *hosts.Later) protocol.Failure {
+func restFailure(later *hosts.LaterError) protocol.Failure {
 	_, host, _ := strings.Cut(later.Key.Host, "://")
 	f := protocol.Failure{
 		Class: protocol.Class(later.Class), Code: codeHostRest, Host: host, Cause: later.Cause,

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ type parker struct {
 // parked is an item that is to wait. It is held until it is stored that it does.
 type parked struct {
 	job   *job
-	later *hosts.Later
+	later *hosts.LaterError
 }
 
 const (
@@ -113,12 +114,22 @@ func together(list []parked) int {
 
 // park stores that items wait, tells of it if their host rests, and answers their deliveries.
 func (w *Worker) park(work context.Context, group waitGroup, list []parked) {
-	defer func() {
-		for range list {
+	defer func(n int) {
+		for range n {
 			<-w.parker.room
 			w.parker.open.Done()
 		}
-	}()
+	}(len(list))
+	list = slices.DeleteFunc(list, func(one parked) bool { // what is planned of a batch that was recalled would come again
+		ended := one.job.ctx.Err() != nil
+		if ended {
+			w.putDown(work, one.job, context.Cause(one.job.ctx))
+		}
+		return ended
+	})
+	if len(list) == 0 {
+		return
+	}
 	jobs, works := make([]*job, len(list)), make([]protocol.Work, len(list))
 	wait := list[0].later.Wait
 	now := time.Now().UTC()

@@ -8,17 +8,16 @@ import (
 // breaker knows whether a host is to be left alone. It is closed while the host works; it opens, for longer each time, when the host fails
 // again and again; and when that is over one item probes it.
 type breaker struct {
-	fails   int           // in a row, by weight
-	trips   int           // rests in a row
-	until   time.Time     // of the rest; zero: closed
-	since   time.Time     // when the host last worked, or was first found not to
-	probe   bool          // an item is at the host to find out
-	proven  int           // visits in a row that went well since the last rest
-	cause   string        // of the rest, in the words of who found it
-	class   string        // of that failure
-	polite  bool          // the host itself asked for the rest
-	asked   time.Duration // for how long
-	refused int           // visits that the host refused without a word of when to come back, in a row
+	fails   int       // in a row, by weight
+	trips   int       // rests in a row
+	until   time.Time // of the rest; zero: closed
+	since   time.Time // when the host last worked, or was first found not to
+	probe   bool      // an item is at the host to find out
+	proven  int       // visits in a row that went well since the last rest
+	cause   string    // of the rest, in the words of who found it
+	class   string    // of that failure
+	polite  bool      // the host itself asked for the rest
+	refused int       // visits that the host refused without a word of when to come back, in a row
 }
 
 const (

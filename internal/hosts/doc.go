@@ -10,7 +10,7 @@
 // that decides for the others.
 //
 // Who finds no place waits for it in [Table.Enter] for [Config.Patience] at most. Who cannot have one by then is told when to
-// come back ([Later]): as many items as the host takes are told the same moment.
+// come back ([LaterError]): as many items as the host takes are told the same moment.
 //
 // # Guarantees
 //

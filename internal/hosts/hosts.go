@@ -11,14 +11,15 @@ import (
 // Side is what an item does at a host.
 type Side int
 
-// The sides. Each has places of its own.
+// The sides. Each has places of its own, but for Tenant, which marks a key that names a tenant.
 const (
 	Source Side = iota // it reads
 	Dest               // it writes
-	sides
-	// Tenant marks a key that names a tenant.
-	Tenant = sides
+	Tenant
 )
+
+// sides is how many have places.
+const sides = int(Tenant)
 
 // String names a side.
 func (s Side) String() string {
@@ -27,8 +28,10 @@ func (s Side) String() string {
 		return "source"
 	case Dest:
 		return "dest"
+	case Tenant:
+		return "tenant"
 	}
-	return "tenant"
+	return ""
 }
 
 // Key names a gate.
@@ -43,7 +46,7 @@ type Config struct {
 	Most  int // at once at a gate; 0: as many as there are slots
 	// Patience is how long an item waits for a place. 0: a second.
 	Patience time.Duration
-	// RestPatience is how long an item waits for a host that rests before its gate says [Later.Spent]. 0: an hour.
+	// RestPatience is how long an item waits for a host that rests before its gate says [LaterError.Spent]. 0: an hour.
 	RestPatience time.Duration
 	// Requests and Bytes a second, for each gate and each tenant. 0: any number.
 	HostRequests, HostBytes, TenantRequests, TenantBytes float64
@@ -73,8 +76,8 @@ type Ask struct {
 	Since time.Time
 }
 
-// Later is the error of [Table.Enter] when there is no place within patience.
-type Later struct {
+// LaterError is the error of [Table.Enter] when there is no place within patience.
+type LaterError struct {
 	Key  Key
 	Wait time.Duration // until a place is likely, or the rest is over
 	// Resting says that the host rests; Cause and Class are what was found of it last.
@@ -86,7 +89,7 @@ type Later struct {
 }
 
 // Error implements error.
-func (l *Later) Error() string {
+func (l *LaterError) Error() string {
 	if l.Resting {
 		return "the host " + l.Key.Host + " is left alone for a while"
 	}
@@ -132,7 +135,7 @@ type waiter struct {
 	gates   []*gate
 	ready   chan struct{} // closed when it has them, or cannot have them soon
 	probing *gate         // of which it is the probe
-	later   *Later
+	later   *LaterError
 	done    bool
 }
 
@@ -170,7 +173,7 @@ func (t *Table) State() State {
 	return s
 }
 
-// Enter waits for a place at each of the hosts, takes them all at once, and returns the visit, which must be left. The error is a [*Later],
+// Enter waits for a place at each of the hosts, takes them all at once, and returns the visit, which must be left. The error is a [*LaterError],
 // or why the context ended. waiting, unless nil, is called before it waits.
 func (t *Table) Enter(ctx context.Context, ask Ask, waiting func()) (*Visit, error) {
 	if ctx.Err() != nil {

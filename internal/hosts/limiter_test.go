@@ -44,7 +44,7 @@ func simulate(t *testing.T, m model, slots int, run time.Duration, seed uint64) 
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		var there, early, lately int
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a simulation is to be repeatable
+		random := rand.New(rand.NewPCG(seed, 1)) // a simulation is to be repeatable
 		begun := time.Now()
 		var clients sync.WaitGroup
 		for range slots {

@@ -91,8 +91,8 @@ func (t *Table) hold(w *waiter, g *gate, now time.Time) *obstacle {
 	return nil
 }
 
-func (t *Table) rests(g *gate, now time.Time, wait time.Duration, spent bool) *Later {
-	return &Later{
+func (t *Table) rests(g *gate, now time.Time, wait time.Duration, spent bool) *LaterError {
+	return &LaterError{
 		Key: g.key, Wait: min(max(wait, laterLeast), restAskedMost), Resting: true, Spent: spent,
 		Cause: g.breaker.cause, Class: g.breaker.class, Down: now.Sub(g.breaker.since),
 	}
@@ -161,8 +161,8 @@ func (g *gate) pace() float64 {
 }
 
 // crowd tells an item when to come back to a gate that has no place: behind those that were told before it.
-func (t *Table) crowd(g *gate, now time.Time) *Later {
-	return &Later{Key: g.key, Wait: t.book(g, now, 1)}
+func (t *Table) crowd(g *gate, now time.Time) *LaterError {
+	return &LaterError{Key: g.key, Wait: t.book(g, now, 1)}
 }
 
 // book gives out the next n places of a gate that are not given out yet, and returns how long it is until then.

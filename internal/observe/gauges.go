@@ -56,7 +56,8 @@ func (m *Metrics) WatchHosts(read func() Hosts) error {
 	}
 	known, err := m.meter.Int64ObservableGauge(nameHosts, metric.WithDescription("Hosts, as sources and as destinations each."))
 	waiting, waitingErr := m.meter.Int64ObservableGauge(nameHeld, metric.WithDescription("Items that wait for a place at a host."))
-	places, placesErr := m.meter.Int64ObservableGauge(namePlaces, metric.WithDescription("Items that may be at a host at once: the least, the median and the most of all hosts in use."))
+	places, placesErr := m.meter.Int64ObservableGauge(namePlaces,
+		metric.WithDescription("Items that may be at a host at once: the least, the median and the most of all hosts in use."))
 	if err = errors.Join(err, waitingErr, placesErr); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
