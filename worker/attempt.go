@@ -182,6 +182,7 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 	if err != nil {
 		return copied{}, err
 	}
+	w.lookForPlan(ctx, j)
 	t.inParts = func(
 		ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64,
 	) (copied, bool, error) {

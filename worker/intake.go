@@ -28,6 +28,7 @@ type job struct {
 	clearance *clearance              // of all that were claimed with it
 	sweep     bool                    // it is not to be run any more: only what dead owners left is to be removed
 	parted    bool                    // it has begun to be moved in parts
+	unplanned bool                    // there is no plan of parts of it
 	planned   uint64                  // the revision of its plan that was written here; 0: none was
 	entered   time.Time               // when it began to run
 	out       bool                    // it has left its slot, and waits for parts

@@ -82,7 +82,17 @@ func sent(t *transfer, object *storage.Object) bool {
 
 // mayHaveParts reports whether an earlier owner may have left parts of an item, or this one has begun some.
 func (j *job) mayHaveParts() bool {
-	return j.work.Kind == protocol.KindCopy && (j.parted || j.repeated())
+	return j.work.Kind == protocol.KindCopy && (j.parted || j.repeated() && !j.unplanned)
+}
+
+// lookForPlan finds out, while the claim is fresh, whether a plan is there at all. Most items that come again have none, and then nothing
+// is asked of the broker until they are to become visible: it may be away meanwhile.
+func (w *Worker) lookForPlan(ctx context.Context, j *job) {
+	if !j.mayHaveParts() || len(j.held.stale) > 0 {
+		return
+	}
+	_, revision, err := w.parts.plan(ctx, j.held.Ref)
+	j.unplanned = err == nil && revision == 0 // an error: it is looked for again where it matters
 }
 
 // run moves the item. What turns out to be of no use any more is given up, and everything begun anew.
