@@ -103,7 +103,9 @@ func TestSpoiledOnTheWay(t *testing.T) {
 func TestWithoutChecksums(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, e endpoint) {
-		for name, answer := range map[string]int{"ignores": 0, "refuses": http.StatusNotImplemented} {
+		for name, answer := range map[string]int{
+			"ignores": 0, "refuses": http.StatusNotImplemented, "does not understand": http.StatusBadRequest,
+		} {
 			var framed atomic.Int64
 			var asked atomic.Int64
 			bucket := e.newBucket(t)

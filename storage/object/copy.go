@@ -69,29 +69,34 @@ func (o *destination) copyFrom(ctx context.Context, from place, c storage.Direct
 	if err := o.prepareBucket(ctx); err != nil {
 		return storage.Stored{}, err
 	}
+	var made string
 	switch {
 	case c.OnlyNew && info.Size == 0:
 		// There is no part of nothing to be copied.
-		err = o.empty(ctx, &info, c.Ready)
+		made, err = o.empty(ctx, &info, c.Ready)
 	case c.OnlyNew || info.Size > o.store.limits.atOnce:
 		// A copy that may replace nothing is in parts too: its last step can be refused.
-		err = o.copyInParts(ctx, from, &info, c)
+		made, err = o.copyInParts(ctx, from, &info, c)
 	default:
-		err = o.copyWhole(ctx, from, &info, c.Ready)
+		made, err = o.copyWhole(ctx, from, &info, c.Ready)
 	}
 	if err != nil {
 		return storage.Stored{}, err
 	}
-	return o.copied(ctx, &info)
+	return o.copied(ctx, &info, made)
 }
 
-// copied looks at what came of a copy.
-func (o *destination) copied(ctx context.Context, from *minio.ObjectInfo) (storage.Stored, error) {
+// copied looks at what came of a copy. made is the ETag that the store told of it: what has another one is somebody else's by now.
+func (o *destination) copied(ctx context.Context, from *minio.ObjectInfo, made string) (storage.Stored, error) {
 	info, err := o.head(ctx)
 	if err != nil {
 		return storage.Stored{}, o.answered(ctx, err)
 	}
-	stored := storage.Stored{Bytes: info.Size, ETag: `"` + info.ETag + `"`, Status: http.StatusOK}
+	if info.Size != from.Size && info.ETag == bare(made) {
+		return storage.Stored{}, storage.Errorf(storage.Corrupt, "copy_size_mismatch", "copy", o.subject(),
+			"the store made a copy of %d bytes, the source has %d", info.Size, from.Size)
+	}
+	stored := storage.Stored{Bytes: from.Size, ETag: `"` + info.ETag + `"`, Status: http.StatusOK}
 	if info.ChecksumCRC64NVME != "" {
 		stored.Checksum = checksumName + info.ChecksumCRC64NVME
 	}
@@ -117,16 +122,26 @@ func (o *destination) askReady(ctx context.Context, ready func() error) error {
 	return nil
 }
 
-// copyWhole copies with one request.
-func (o *destination) copyWhole(ctx context.Context, from place, info *minio.ObjectInfo, ready func() error) error {
+// brokenOff is the error for a copy of which the store tells no ETag. A store that begins to answer before it is done tells an error behind
+// the headers of a success, and the library takes that for one (Amazon S3, CopyObject: "a 200 OK response can contain either a success
+// or an error").
+func (o *destination) brokenOff() error {
+	return storage.Errorf(storage.Unavailable, "copy_broken_off", "copy", o.subject(), "the store began to copy, and did not come to its end")
+}
+
+// copyWhole copies with one request, and returns the ETag of the copy.
+func (o *destination) copyWhole(ctx context.Context, from place, info *minio.ObjectInfo, ready func() error) (etag string, err error) {
 	if err := o.askReady(ctx, ready); err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, slowTimeout)
 	defer cancel()
 	headers := map[string]string{"X-Amz-Copy-Source-If-Match": info.ETag, "X-Amz-Checksum-Algorithm": "CRC64NVME"}
-	_, err := o.store.slow.CopyObject(ctx, from.bucket, from.key, o.bucket, o.key, headers, minio.CopySrcOptions{}, minio.PutObjectOptions{})
-	return o.copyRefusal(ctx, from, err)
+	made, err := o.store.slow.CopyObject(ctx, from.bucket, from.key, o.bucket, o.key, headers, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	if err == nil && made.ETag == "" && info.ETag != "" {
+		return "", o.brokenOff()
+	}
+	return made.ETag, o.copyRefusal(ctx, from, err)
 }
 
 // copyRefusal says what it means that the store did not copy.
@@ -143,19 +158,20 @@ func (o *destination) copyRefusal(ctx context.Context, from place, err error) er
 }
 
 // empty writes an object without bytes.
-func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, ready func() error) error {
+func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, ready func() error) (etag string, err error) {
 	content := storage.Content{Body: strings.NewReader(""), ContentType: from.ContentType, Ready: ready}
-	if _, err := o.send(ctx, upload{contentType: from.ContentType, onlyNew: true}, content); err != nil {
-		return o.refusal(ctx, err)
+	stored, err := o.send(ctx, upload{contentType: from.ContentType, onlyNew: true}, content)
+	if err != nil {
+		return "", o.refusal(ctx, err)
 	}
-	return nil
+	return stored.ETag, nil
 }
 
 // copyInParts copies with several requests, and one that makes an object of what they copied.
-func (o *destination) copyInParts(ctx context.Context, from place, info *minio.ObjectInfo, c storage.DirectCopy) (err error) {
+func (o *destination) copyInParts(ctx context.Context, from place, info *minio.ObjectInfo, c storage.DirectCopy) (etag string, err error) {
 	name, err := o.begin(ctx, sameAs(info), false)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() {
 		if err == nil {
@@ -167,7 +183,7 @@ func (o *destination) copyInParts(ctx context.Context, from place, info *minio.O
 	}()
 	id, _, err := o.uploadID(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	content := storage.PartContent{Size: info.Size, OnlyNew: c.OnlyNew}
 	content.PartSize = roundUp(max(o.store.limits.part, (info.Size+maxParts-1)/maxParts), 1<<20)
@@ -183,10 +199,10 @@ func (o *destination) copyInParts(ctx context.Context, from place, info *minio.O
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return "", err
 	}
-	_, err = o.commit(ctx, id, content, parts, c.Ready)
-	return err
+	stored, err := o.commit(ctx, id, content, parts, c.Ready)
+	return stored.ETag, err
 }
 
 func (o *destination) copyPart(ctx context.Context, from place, etag, id string, number int, offset, size int64) (string, error) {
@@ -196,6 +212,9 @@ func (o *destination) copyPart(ctx context.Context, from place, etag, id string,
 	part, err := o.store.slow.CopyObjectPart(ctx, from.bucket, from.key, o.bucket, o.key, id, number, offset, size, headers)
 	if err != nil {
 		return "", o.copyRefusal(ctx, from, err)
+	}
+	if part.ETag == "" {
+		return "", o.brokenOff()
 	}
 	return bare(part.ETag), nil
 }

@@ -198,16 +198,24 @@ func (o *destination) incomplete(
 ) (storage.Stored, error) {
 	resp := minio.ToErrorResponse(err)
 	switch {
-	case resp.Code == minio.NoSuchUpload, resp.StatusCode == http.StatusPreconditionFailed && !o.hasUpload(ctx, id):
+	case resp.Code == minio.NoSuchUpload, failedCondition(&resp) && !o.hasUpload(ctx, id):
 		return o.completedBefore(ctx, content, parts)
-	case resp.StatusCode == http.StatusPreconditionFailed:
+	case failedCondition(&resp):
 		return storage.Stored{}, o.exists()
 	case resp.Code == "BadDigest", strings.HasPrefix(resp.Code, "XAmzContentChecksum"):
 		return storage.Stored{}, o.mismatch()
+	case resp.Code == conditionalConflict:
+		return storage.Stored{}, o.changing()
 	case resp.Code == "InvalidPart", resp.Code == "InvalidPartOrder":
-		return storage.Stored{}, storage.Errorf(storage.Invalid, "parts_incomplete", "write", o.subject(), "a part is not stored as it was told")
+		// A late writer may have stored a part once more, and where parts are encrypted their ETags differ with the same bytes.
+		return storage.Stored{}, o.gone("a part is not stored as it was told")
 	}
 	return storage.Stored{}, o.answered(ctx, err)
+}
+
+// failedCondition reports whether something is there that may not be replaced. An answer that began as a success has no other status.
+func failedCondition(resp *minio.ErrorResponse) bool {
+	return resp.StatusCode == http.StatusPreconditionFailed || resp.Code == minio.PreconditionFailed
 }
 
 // hasUpload reports whether an upload is there, as far as that can be told.
@@ -223,7 +231,8 @@ func (o *destination) completedBefore(ctx context.Context, content storage.PartC
 		return storage.Stored{}, o.answered(ctx, err)
 	}
 	checksum := composed(parts)
-	same := info.ETag == composedETag(parts) || checksum != "" && info.ChecksumCRC64NVME == checksum
+	etag := composedETag(parts)
+	same := etag != "" && info.ETag == etag || checksum != "" && info.ChecksumCRC64NVME == checksum
 	if err != nil || info.Size != content.Size || !same {
 		if content.OnlyNew && err == nil {
 			return storage.Stored{}, o.exists()

@@ -46,11 +46,11 @@ func (o *destination) compares(ctx context.Context) (bool, error) {
 	case err == nil:
 		p.known, p.compares = true, compares
 		return compares, nil
-	case e != nil && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotImplemented || e.Status == http.StatusMethodNotAllowed):
+	case e != nil && (e.Status == http.StatusNotImplemented || e.Status == http.StatusMethodNotAllowed):
 		p.known = true // it told that it does not
 		return false, nil
 	case e != nil && e.Status >= 400 && e.Status < 500:
-		return false, nil // a missing bucket or permission, which what follows will tell
+		return false, nil // a missing bucket or permission, or a key that it does not take, which what follows will tell
 	}
 	return false, err
 }
@@ -61,19 +61,40 @@ func (o *destination) ask(ctx context.Context) (bool, error) {
 	defer cancel()
 	id, err := o.store.core.NewMultipartUpload(ctx, o.bucket, o.key, minio.PutObjectOptions{UserMetadata: withChecksums()})
 	if err != nil {
-		return false, classify("write", o.subject(), err)
+		return false, o.askPlain(ctx, classify("write", o.subject(), err))
 	}
-	defer func() { _ = o.Abort(ctx, plainUpload+id) }() // what is left of it costs nothing, and the store removes it
+	defer func() { _ = o.Abort(context.WithoutCancel(ctx), plainUpload+id) }() // what is left of it costs nothing, and the store removes it
 	_, err = o.askWith(ctx, id, func(string) string { return strings.Repeat("A", sumLength-1) + "=" })
-	if e, ok := errors.AsType[*storage.Error](err); !ok || !isMismatch(e) {
-		return false, err
+	compares := false
+	if e, ok := errors.AsType[*storage.Error](err); ok && isMismatch(e) {
+		compares, err = o.askWith(ctx, id, nil)
 	}
-	return o.askWith(ctx, id, nil)
+	return compares, o.askPlain(ctx, err)
 }
+
+// askPlain is nil if a store that refused with 400 what has a checksum takes the same without one. If not, it is the key that it does not
+// take, and nothing is known of the store.
+func (o *destination) askPlain(ctx context.Context, refusal error) error {
+	if e, ok := errors.AsType[*storage.Error](refusal); !ok || e.Status != http.StatusBadRequest {
+		return refusal
+	}
+	id, err := o.store.core.NewMultipartUpload(ctx, o.bucket, o.key, minio.PutObjectOptions{})
+	if err != nil {
+		return refusal
+	}
+	defer func() { _ = o.Abort(context.WithoutCancel(ctx), plainUpload+id) }() // as above
+	part := storage.Content{Body: strings.NewReader(probeContent), Size: int64(len(probeContent))}
+	if _, err := o.sendPlain(ctx, upload{query: partQuery(id, 1)}, part); err != nil {
+		return refusal
+	}
+	return nil
+}
+
+const probeContent = "copyfleet"
 
 // askWith sends a part with a checksum that change makes of the right one. It reports whether the store told it back.
 func (o *destination) askWith(ctx context.Context, id string, change func(string) string) (bool, error) {
-	const content = "copyfleet"
+	const content = probeContent
 	frames := newFramed(strings.NewReader(content), int64(len(content)), o.subject())
 	frames.change = change
 	target, headers := o.signed(upload{query: partQuery(id, 1)}, int64(len(content)))

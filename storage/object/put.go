@@ -241,13 +241,19 @@ func (o *destination) refusal(ctx context.Context, err error) error {
 		return o.exists()
 	case isMismatch(e):
 		return o.mismatch()
-	case e.Status == http.StatusConflict && e.Reason == "ConditionalRequestConflict":
-		err = o.named(err)
-		e, _ = errors.AsType[*storage.Error](err)
-		e.Class, e.Code, e.Message = storage.Unavailable, "dest_changing", "something else writes the object at this moment"
-		return e
+	case e.Status == http.StatusConflict && e.Reason == conditionalConflict:
+		return o.changing()
 	}
 	return o.explain(ctx, err, "dest")
+}
+
+// conditionalConflict is what S3 answers to a conditional write besides another one.
+const conditionalConflict = "ConditionalRequestConflict"
+
+func (o *destination) changing() *storage.Error {
+	e := storage.Errorf(storage.Unavailable, "dest_changing", "write", o.subject(), "something else writes the object at this moment")
+	e.Status, e.StatusText = http.StatusConflict, http.StatusText(http.StatusConflict)
+	return e
 }
 
 // isMismatch reports whether a store refused content for its checksum.
