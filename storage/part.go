@@ -14,6 +14,8 @@ const (
 	CodeSourceChanged = "source_changed"
 	// CodeNoRanges: the source gives itself only as a whole. Its class is Invalid.
 	CodeNoRanges = "source_no_ranges"
+	// CodeRangeWrong: the source gave another part than the one that was asked for. Its class is Corrupt.
+	CodeRangeWrong = "source_range_wrong"
 	// CodeUploadGone: what parts were written to is not there: it was completed or removed, or never begun. Its class is Conflict.
 	CodeUploadGone = "upload_gone"
 	// CodeDestinationExists: something is there, and [Content.OnlyNew] forbids to replace it. Its class is Conflict.

@@ -130,23 +130,25 @@ func (o *owner) failed() copied {
 
 // restartReason is why all is to begin anew after an error; "": it is an error like any other.
 func restartReason(err error) string {
-	if source, ok := errors.AsType[*sourceError](err); ok {
-		if e, ok := errors.AsType[*storage.Error](source.err); ok && e.Code == storage.CodeSourceChanged {
-			return protocol.RestartSourceChanged
-		}
-		return ""
+	var class protocol.Class
+	var code string
+	source, fromSource := errors.AsType[*sourceError](err)
+	if fromSource {
+		err = source.err
 	}
 	if own, ok := errors.AsType[*failureError](err); ok { // of a part that another worker had
-		switch own.failure.Code {
-		case storage.CodeSourceChanged:
-			return protocol.RestartSourceChanged
-		case storage.CodeUploadGone:
-			return protocol.RestartUploadGone
-		}
-		return ""
+		class, code, fromSource = own.failure.Class, own.failure.Code, true
+	} else if e, ok := errors.AsType[*storage.Error](err); ok {
+		class, code = classes[e.Class], e.Code
 	}
-	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == storage.CodeUploadGone {
+	switch {
+	case code == storage.CodeUploadGone && (!fromSource || source == nil):
 		return protocol.RestartUploadGone
+	case code == storage.CodeSourceChanged && fromSource:
+		return protocol.RestartSourceChanged
+	case fromSource && (code == storage.CodeNoRanges && class == protocol.Invalid || code == storage.CodeRangeWrong && class == protocol.Corrupt):
+		// It broke its word, but not as to the whole. Of another class is a body that broke off, and could not be continued: that waits.
+		return protocol.RestartNoRanges
 	}
 	return ""
 }

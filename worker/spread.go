@@ -54,8 +54,10 @@ func (w *Worker) stepOut(j *job) {
 }
 
 // maySpread reports whether parts may be copied by others. Where a digest is to be known before the content is visible, it must be
-// possible to read what they wrote. What workers have died of stays alone.
-func (o *owner) maySpread() bool { return o.readable() && o.j.held.Crashes < soloCrashes }
+// possible to read what they wrote. What workers have died of stays alone, and so does what a source gives as a whole only.
+func (o *owner) maySpread() bool {
+	return o.readable() && o.j.held.Crashes < soloCrashes && o.plan.RestartReason != protocol.RestartNoRanges
+}
 
 // readable reports whether a digest that was not made in passing can be made before it is asked for.
 func (o *owner) readable() bool {
