@@ -13,6 +13,8 @@ type PartPlan struct {
 	// Epoch grows with each owner, and each new beginning. Works of another epoch are dropped.
 	Epoch int    `json:"epoch"`
 	Fence uint64 `json:"fence"` // of the owner's claim on the item
+	// Had is how many parts were stored when that owner took over. One that died when they were more was not killed by the item.
+	Had int `json:"had,omitempty"`
 
 	// The state of the source that is copied: that of storage.Mark.
 	ETag        string    `json:"etag,omitempty"`

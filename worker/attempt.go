@@ -52,6 +52,10 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.putDown(work, j, context.Cause(j.ctx))
 		return res, false
 	}
+	if err := w.forgive(work, j); err != nil {
+		w.putDown(work, j, err)
+		return res, false
+	}
 	if j.held.Crashes >= maxCrashes {
 		res = w.crashed(j)
 		w.reporter.enter()

@@ -18,7 +18,8 @@ type held struct {
 
 	delivery *broker.Delivery
 	since    time.Time
-	stale    []string // hidden destinations that earlier claims may have left
+	stale    []string           // hidden destinations that earlier claims may have left
+	died     protocol.HeldClaim // the latest claim that ended without a word; Fence 0: none did
 
 	// Guarded by claims.mu.
 	lease   lease
@@ -87,6 +88,9 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 			h.Fence = max(h.Fence, e.held.Fence+1)
 			if e.held.Fence >= j.work.Fence { // an older claim ended in order: with the retry that this is
 				h.Crashes = max(h.Crashes, e.held.Charge())
+				if e.held.Fence >= h.died.Fence {
+					h.died = e.held
+				}
 			}
 			h.stale = append(h.stale, protocol.TempToken(e.worker, e.held))
 		}
@@ -101,6 +105,15 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 func (c *claims) begin(ctx context.Context, h *held) error {
 	c.mu.Lock()
 	h.Waiting = false
+	h.entry = appendHeld(nil, &h.HeldClaim)
+	c.mu.Unlock()
+	return c.write(ctx)
+}
+
+// forgive writes down that fewer crashes are charged to an item than its claims tell.
+func (c *claims) forgive(ctx context.Context, h *held, crashes int) error {
+	c.mu.Lock()
+	h.Crashes, h.Waiting = crashes, crashes >= soloCrashes
 	h.entry = appendHeld(nil, &h.HeldClaim)
 	c.mu.Unlock()
 	return c.write(ctx)

@@ -115,7 +115,7 @@ func (w *Worker) dropParts(ctx context.Context, j *job, to storage.PartDestinati
 		return false, errLeaseLost
 	}
 	plan.Epoch++ // works of parts that wait are not wanted any more, and whoever else takes itself for the owner is stopped
-	plan.Fence = j.held.Fence
+	plan.Fence, plan.Had = j.held.Fence, plan.Count
 	if _, err := w.parts.save(ctx, j.held.Ref, &plan, revision); err != nil {
 		return true, err
 	}

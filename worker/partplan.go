@@ -88,6 +88,21 @@ func (r partRecords) fill(ctx context.Context, ref protocol.Ref, plan *protocol.
 	return nil
 }
 
+// stored is how many parts of a plan's upload are known to be stored.
+func (r partRecords) stored(ctx context.Context, ref protocol.Ref, plan *protocol.PartPlan) (int, error) {
+	states := make([]protocol.PartState, plan.Count)
+	if err := r.fill(ctx, ref, plan, states); err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := range states {
+		if isStored(&states[i]) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (r partRecords) page(ctx context.Context, ref protocol.Ref, page int) (protocol.PartPage, error) {
 	var found protocol.PartPage
 	entry, err := r.bucket.Get(ctx, protocol.PartPageKey(ref.Org, ref.Batch, ref.Index, page))

@@ -185,7 +185,7 @@ func (o *owner) begin(ctx context.Context, reason string) error {
 		return o.takeOver(ctx)
 	}
 	// Whoever else takes itself for the owner is stopped first: what is removed here might be what that one goes on with.
-	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Epoch++ }); err != nil {
+	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Epoch, p.Had = p.Epoch+1, p.Count }); err != nil {
 		return err
 	}
 	if err := o.to.Abort(ctx, o.plan.Upload); err != nil {
@@ -222,8 +222,12 @@ func (o *owner) save(ctx context.Context, change func(*protocol.PartPlan)) error
 // takeOver continues what an earlier owner, or an earlier attempt, has begun.
 func (o *owner) takeOver(ctx context.Context) error {
 	o.spread = o.plan.Spread
-	err := o.save(ctx, func(p *protocol.PartPlan) {
-		p.Epoch++
+	had, err := o.w.parts.stored(ctx, o.j.held.Ref, &o.plan)
+	if err != nil {
+		return err
+	}
+	err = o.save(ctx, func(p *protocol.PartPlan) {
+		p.Epoch, p.Had = p.Epoch+1, had
 		p.Stale = p.Stale || p.Spread || len(o.j.held.stale) > 0
 		p.Spread = false
 	})
