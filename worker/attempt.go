@@ -137,17 +137,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 	defer func() { w.measured(ctx, span, j, &res) }()
 	res = result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
-	thrown := panics.Try(func() {
-		switch j.work.Kind {
-		case protocol.KindWebhook:
-			res.copied, err = w.notify(ctx, j)
-		case protocol.KindPart:
-			res.copied, err = w.copyPart(ctx, j)
-		case protocol.KindCopy:
-			res.copied, err = w.copy(ctx, j)
-		case protocol.KindWaiting: // the intake takes it apart
-		}
-	})
+	thrown := panics.Try(func() { res.copied, err = w.do(ctx, j) })
 	res.attempt.End = time.Now().UTC()
 	res.attempt.Bytes, res.attempt.Resumes = res.copied.read, res.copied.resumes
 	switch {
@@ -179,6 +169,23 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 		res.visited = j.visited(err, &res)
 	}
 	return res
+}
+
+// errNoItem is never seen: the intake takes apart what stands for others.
+var errNoItem = errors.New("it is no item")
+
+// do does what an item is there for.
+func (w *Worker) do(ctx context.Context, j *job) (copied, error) {
+	switch j.work.Kind {
+	case protocol.KindWebhook:
+		return w.notify(ctx, j)
+	case protocol.KindPart:
+		return w.copyPart(ctx, j)
+	case protocol.KindCopy:
+		return w.copy(ctx, j)
+	case protocol.KindWaiting:
+	}
+	return copied{}, errNoItem
 }
 
 func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {

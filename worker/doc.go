@@ -84,6 +84,10 @@
 //	notice_sent          the receiver has the notice            the next owner sends it again, under the same Copyfleet-Delivery
 //	retry_planned        schedule, and the old delivery         both come; the second report of an attempt is ignored. One that
 //	                                                            is due in a stopped or paused batch is dropped
+//	wait_planned         items that wait for a host, together   both come, and are looked up: of one that ends by either of them
+//	                     in a schedule, and the old deliveries  nothing else is stored. One crash is charged, as for any claim
+//	queued_again         the items in the queue, and the        AckWait ends; the message comes again, and they are published
+//	                     message in which they waited           once more if it is time, and looked up
 //	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
 //	                                                            its second report ignored
 //	upload_begun         an empty upload that no record names   the next owner removes a hidden file by the name of the dead

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 )
@@ -148,6 +149,7 @@ func (w *Worker) park(work context.Context, group waitGroup, list []parked) {
 		w.abandon(work, err, jobs...)
 		return
 	}
+	failpoint.Hit(failpoint.WaitPlanned)
 	if !group.resting {
 		w.answer(jobs)
 		return
@@ -254,6 +256,7 @@ func (w *Worker) queueAgain(ctx context.Context, j *job) {
 		w.giveBack(j, fetchRetry)
 		return
 	}
+	failpoint.Hit(failpoint.QueuedAgain)
 	w.ack(j)
 	if err := w.conn.Wake(broker.Shard{Lane: j.work.Lane, Pool: j.work.Pool, Index: j.work.Shard}); err != nil {
 		w.cfg.Logger.Debug("workers were not woken and will look by themselves", "error", err)

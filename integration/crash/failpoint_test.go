@@ -34,6 +34,8 @@ var elsewhere = map[failpoint.Point]string{
 
 	failpoint.NoticeSent: "TestKilledAfterTheNotice",
 
+	failpoint.WaitPlanned: "TestKilledWhileItemsWaitForTheirHost", failpoint.QueuedAgain: "TestKilledWhileItemsWaitForTheirHost",
+
 	failpoint.UploadBegun: "TestKilledWhileCopyingParts", failpoint.PartPlanned: "TestKilledWhileCopyingParts", failpoint.PartStored: "TestKilledWhileCopyingParts",
 	failpoint.PartReported: "TestKilledWhileCopyingParts", failpoint.PartsSpread: "TestKilledWhileCopyingParts", failpoint.PartsComplete: "TestKilledWhileCopyingParts",
 	failpoint.Completing: "TestKilledWhileCopyingParts", failpoint.UploadCompleted: "TestKilledWhileCopyingParts", failpoint.PartsCleared: "TestKilledWhileCopyingParts",

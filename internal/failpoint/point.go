@@ -37,6 +37,8 @@ const (
 	UploadAborted      Point = "upload_aborted"      // of an item that is given up what was stored is removed, the records are not
 	NoticeSent         Point = "notice_sent"         // a receiver has taken the notice of a batch's end, nobody wrote it down
 	RetryPlanned       Point = "retry_planned"       // the next attempt is scheduled, this one not reported
+	WaitPlanned        Point = "wait_planned"        // items are put away together, which is neither reported nor their deliveries answered
+	QueuedAgain        Point = "queued_again"        // items that were put away are in the queue again, the message that held them is not answered
 	ReportStored       Point = "report_stored"       // the outcome is in the report stream
 	Acknowledged       Point = "acknowledged"        // the delivery was answered, perhaps not yet sent
 	ClaimReleased      Point = "claim_released"      // an item that is handed back left the claim, its delivery is not answered
@@ -73,7 +75,7 @@ var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
-	NoticeSent, RetryPlanned, ReportStored, Acknowledged, ClaimReleased,
+	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
 	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, SweepAsked, BatchEmptied, BatchRemoved,
 }

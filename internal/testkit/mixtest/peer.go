@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -16,6 +17,7 @@ type Peer struct {
 	URL string
 
 	closing chan struct{}
+	fails   atomic.Bool
 
 	mu    sync.Mutex
 	files map[string]file
@@ -76,6 +78,9 @@ func (p *Peer) give(path string, f file) string {
 	return p.URL + path
 }
 
+// Fail has every request answered 503 from now on, or no longer.
+func (p *Peer) Fail(yes bool) { p.fails.Store(yes) }
+
 // Asked is how many times a path was requested.
 func (p *Peer) Asked(path string) int {
 	p.mu.Lock()
@@ -116,6 +121,10 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.files[r.URL.Path] = file{content: f.content, gate: f.gate, busy: f.busy - 1}
 	}
 	p.mu.Unlock()
+	if p.fails.Load() {
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
+		return
+	}
 	if !found {
 		http.NotFound(w, r)
 		return
