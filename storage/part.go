@@ -30,7 +30,8 @@ type Mark struct {
 }
 
 // Strong reports whether parts that are read at different times under this mark can be put together: a strong ETag vouches for each
-// byte, and so does a time of modification together with the size (RFC 9110, 8.8).
+// byte, and so does a time of modification together with the size (RFC 9110, 8.8). A driver tells no time that may still become that of
+// another content.
 func (m Mark) Strong() bool {
 	if m.Size == UnknownSize {
 		return false

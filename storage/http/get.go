@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -27,7 +28,21 @@ func (g *get) Open(ctx context.Context) (*storage.Object, error) {
 		x.cancel(nil)
 		return nil, err
 	}
-	return x.object(resp), nil
+	o := x.object(resp)
+	if o.ETag == "" && !settled(resp.Header, o.Modified) {
+		o.Modified = time.Time{}
+	}
+	return o, nil
+}
+
+// settled reports whether a time of modification names one state: times are told in seconds, and within the second in which the answer
+// was made another content may still come to have the same one (RFC 9110, section 8.8.2.2).
+func settled(header http.Header, modified time.Time) bool {
+	answered, err := http.ParseTime(told(header, "Date"))
+	if err != nil {
+		answered = time.Now()
+	}
+	return answered.Sub(modified) >= time.Second
 }
 
 // prepare checks everything that can be checked without the network.

@@ -88,6 +88,30 @@ func TestOpenRange(t *testing.T) {
 	}
 }
 
+// A time of modification in the second of the answer may become that of another content, so nothing is continued by it.
+func TestYoungSourceHasNoStrongMark(t *testing.T) {
+	t.Parallel()
+	const date, modified = "Date: Fri, 02 Jan 2026 12:00:01 GMT", "Last-Modified: Fri, 02 Jan 2026 12:00:01 GMT"
+	now := "Last-Modified: " + time.Now().UTC().Add(time.Minute).Format(http.TimeFormat)
+	for _, tt := range []struct {
+		headers []string
+		strong  bool
+	}{
+		{[]string{date, modified}, false},
+		{[]string{date, "Last-Modified: Fri, 02 Jan 2026 12:00:02 GMT"}, false},
+		{[]string{date, "Last-Modified: Fri, 02 Jan 2026 12:00:00 GMT"}, true},
+		{[]string{date, modified, `ETag: "v1"`}, true},
+		{[]string{now}, false},
+		{[]string{modified}, true},
+	} {
+		url := hostile(t, func(p *hostilehttp.Peer) { p.Request(); p.Say("%s", hostilehttp.Answer("200 OK", tt.headers...)) })
+		_, object, err := readAll(t, testClient(t, nil).Get(url, nil))
+		if err != nil || object.Mark().Strong() != tt.strong {
+			t.Errorf("%q: %+v, %v, want strong: %t", tt.headers, object.Mark(), err, tt.strong)
+		}
+	}
+}
+
 // Each request for a range goes the way of the redirects anew, and the caller's headers stay behind as they do in Open.
 func TestOpenRangeFollowsRedirects(t *testing.T) {
 	t.Parallel()
