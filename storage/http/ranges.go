@@ -92,6 +92,11 @@ func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, le
 		if other {
 			return x.changed()
 		}
+		if mark.ETag != "" && told(resp.Header, "Etag") == "" && resp.Header.Get("Last-Modified") == "" {
+			// Who tells the ETag of the whole must tell that of a part (RFC 9110, section 15.3.7). One that does not may know nothing
+			// of If-Range either, and this may be a part of any state.
+			return x.wrongRange("a part without saying of what state")
+		}
 		return x.checkPart(resp, mark, offset, length)
 	case http.StatusRequestedRangeNotSatisfiable:
 		if mark.Size == 0 && !other {

@@ -70,6 +70,7 @@ func ranges() []Behavior {
 		says("weak-etag", changed, "HTTP/1.1 206 X\r\nETag: W/\"v1\"\r\n"+right+six+"\r\n456789"),
 		says("changed-time", changed, "HTTP/1.1 206 X\r\nLast-Modified: Fri, 02 Jan 2026 12:00:00 GMT\r\n"+right+six+"\r\n456789"),
 		says("changed-size", changed, part("Content-Range: bytes 4-9/11\r\n"+six, "456789")),
+		says("silent-about-state", wrong("a part without saying of what state"), "HTTP/1.1 206 X\r\n"+right+six+"\r\n456789"),
 		says("silent-about-range", wrong("a part without saying which"), part(six, "456789")),
 		says("two-ranges", wrong("a part without saying which"), part(right+right+six, "456789")),
 		says("unknown-size", wrong("a part without saying which"), part("Content-Range: bytes 4-9/*\r\n"+six, "456789")),
