@@ -1,9 +1,9 @@
 // Package decorate puts something around each use of a source or a destination, once for all decorators, so that each of them is its
 // own few lines and none forgets a way in.
 //
-// What the inner one can do, the decorated one can: a storage.Ranger, a storage.PartDestination with or without
+// What the inner one can do, the decorated one can: a storage.Ranger, a storage.Digested, a storage.PartDestination with or without
 // storage.UploadReader stay so, and are told by a type assertion as before. Of what has an answer for "I cannot" the decorated one has the
-// method always: Stat and Look, Digests, CopyFrom, Discard and DiscardUploads, the last two without hooks. Whoever looks at a source from beside, as a
+// method always: Stat and Look, CopyFrom, Discard and DiscardUploads, the last two without hooks. Whoever looks at a source from beside, as a
 // copy by the store does, gets the inner one from [Inner].
 package decorate
 

@@ -9,11 +9,31 @@ import (
 // Source puts hooks around a source.
 func Source(inner storage.Source, hooks Hooks) storage.Source {
 	s := &source{in: inner, hooks: hooks}
-	if r, ok := inner.(storage.Ranger); ok {
+	r, ranged := inner.(storage.Ranger)
+	d, knows := inner.(storage.Digested)
+	switch {
+	case ranged && knows:
+		return &digestedRanger{&ranger{s, r}, digested{s, d}}
+	case ranged:
 		return &ranger{s, r}
+	case knows:
+		return &digestedSource{s, digested{s, d}}
 	}
 	return s
 }
+
+// digestedSource and digestedRanger are sources that know digests. One that does not must not seem to: what it would say of its size is no
+// answer.
+type (
+	digestedSource struct {
+		*source
+		digested
+	}
+	digestedRanger struct {
+		*ranger
+		digested
+	}
+)
 
 type source struct {
 	in    storage.Source
@@ -57,14 +77,16 @@ func (s *source) Stat(ctx context.Context) (stat storage.Stat, err error) {
 	return stat, err
 }
 
-// Digests asks the inner source; one that knows none has none.
-func (s *source) Digests(ctx context.Context) (digests storage.Digests, err error) {
-	in, ok := s.in.(storage.Digested)
-	if !ok {
-		return storage.Digests{}, nil
-	}
-	err = s.hooks.call(ctx, Digests, func() (err error) {
-		digests, err = in.Digests(ctx)
+// digested is what knows digests of a source.
+type digested struct {
+	of *source
+	in storage.Digested
+}
+
+// Digests asks the inner source.
+func (d digested) Digests(ctx context.Context) (digests storage.Digests, err error) {
+	err = d.of.hooks.call(ctx, Digests, func() (err error) {
+		digests, err = d.in.Digests(ctx)
 		return err
 	})
 	return digests, err
