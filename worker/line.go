@@ -19,8 +19,8 @@ type line struct {
 }
 
 const (
-	shortItem    = 20 * time.Millisecond  // up to which a mean counts as short
-	shortMemory  = 100 * time.Millisecond // how long it counts without another item's end
+	shortItem    = 100 * time.Millisecond // up to which a mean counts as short; well below patience
+	shortMemory  = 200 * time.Millisecond // how long it counts without another item's end; longer than a short item
 	linePatience = 250 * time.Millisecond
 	backPatience = 5 * time.Second // of those whose slot another one took while they waited for their host
 	meanShare    = 8               // what an item adds to the mean: one in so many

@@ -95,6 +95,10 @@ func TestItemsAreShortOnlyWhileTheyEnd(t *testing.T) {
 		if l.short(time.Now()) {
 			t.Error("a second is short")
 		}
+		run(time.Millisecond)
+		if l.short(time.Now()) {
+			t.Error("one short item among long ones makes them short")
+		}
 		for range 100 {
 			run(time.Millisecond)
 		}
@@ -102,6 +106,35 @@ func TestItemsAreShortOnlyWhileTheyEnd(t *testing.T) {
 			t.Error("one long item is remembered for ever")
 		}
 	})
+}
+
+// Items whose source is 50 ms away leave their slots at about the same time. If none waited in line, the slots would stand empty for a fetch and
+// a claim.
+func TestItemsBoundByLatencyWaitInLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(16, 12)
+		for range 100 {
+			for range 12 {
+				if err := s.line.enter(t.Context(), true); err != nil {
+					t.Fatal(err)
+				}
+				s.take(true)
+			}
+			begun := time.Now()
+			time.Sleep(50 * time.Millisecond)
+			if _, ahead, _ := s.available(time.Now()); s.line.ended.Load() != 0 && ahead != 12 {
+				t.Fatalf("%d may be taken ahead of their slots, want 12", ahead)
+			}
+			for range 12 {
+				s.line.leave(true, begun)
+				s.give(true)
+			}
+		}
+	})
+	if 2*shortItem > linePatience {
+		t.Error("who waits behind a short item may be handed back for it")
+	}
 }
 
 func TestShortItemsAreTakenAheadOfTheirSlots(t *testing.T) {
