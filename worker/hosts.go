@@ -88,17 +88,21 @@ func (w *Worker) enterHosts(j *job) error {
 		j.gates = append(j.gates, hosts.Key{Side: hosts.Dest, Host: host})
 	}
 	ask.Keys = j.gates
-	for {
-		aside := false
-		visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = j.work.Kind == protocol.KindCopy && w.slots.stepAside(j.bulk()) })
+	part, aside := j.work.Kind == protocol.KindPart, false
+	defer func() {
 		if aside {
 			w.slots.stepBack(j.bulk())
 			j.aside = true
 		}
-		// A part that is handed back counts as one that may be written twice, and costs the item a copy. They are few.
-		if later, ok := errors.AsType[*hosts.LaterError](err); ok && !later.Resting && j.work.Kind == protocol.KindPart {
-			w.pause(j.ctx, partPause)
-			continue
+	}()
+	for {
+		visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = aside || w.slots.stepAside(j.bulk(), part) })
+		// A part is not put away like an item: its item waits for it. Nor does it wait in its slot, which may be wanted for another host.
+		if later, ok := errors.AsType[*hosts.LaterError](err); ok && !later.Resting && part {
+			if aside = aside || w.slots.stepAside(j.bulk(), part); aside {
+				w.pause(j.ctx, partPause)
+				continue
+			}
 		}
 		j.visit = visit
 		return err //nolint:wrapcheck // says whose wish it was, or when to come back

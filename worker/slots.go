@@ -67,10 +67,15 @@ func (s *slots) give(bulk bool) {
 	s.poke()
 }
 
-// stepAside leaves the slot of an item that waits for a host to others, and reports whether it could: as many may wait so as there are slots.
-func (s *slots) stepAside(bulk bool) bool {
+// stepAside leaves the slot of an item that waits for a host to others, and reports whether it could: as many may wait so as there are slots. Parts, of
+// which an item has many, leave half of that to items.
+func (s *slots) stepAside(bulk, part bool) bool {
+	most := s.all
+	if part {
+		most = max(s.all/2, 1)
+	}
 	s.mu.Lock()
-	ok := s.away+s.awayBulk < s.all
+	ok := s.away+s.awayBulk < most
 	if ok {
 		s.moveAway(1, bulk)
 	}

@@ -59,7 +59,9 @@ const (
 	defaultRestPatience = time.Hour
 	laterLeast          = 200 * time.Millisecond
 	laterMost           = time.Minute
-	comingMost          = 15 * time.Second      // they may pass sooner than expected
+	comingMost          = 15 * time.Second // they may pass sooner than expected
+	stallAfter          = 10 * time.Second // from when on a visit at which nothing moves takes no place from others
+	stallLook           = 250 * time.Millisecond
 	lookAgain           = 50 * time.Millisecond // at a gate whose places others have
 	forgetAfter         = 10 * time.Minute
 	sweepEvery          = 1024 // new gates
@@ -121,7 +123,10 @@ type gate struct {
 	bytes    *rate.Limiter
 
 	used   int // places taken
-	wanted int // and those that wait, here or elsewhere
+	there  map[*Visit]bool
+	still  int       // of those who are there: nothing has moved for stallAfter
+	looked time.Time // when they were counted
+	wanted int       // and those that wait, here or elsewhere
 	queue  []*waiter
 	timer  *time.Timer // serves the queue when something is due
 	booked time.Time   // until when items were told to come later
@@ -184,8 +189,9 @@ func (t *Table) Enter(ctx context.Context, ask Ask, waiting func()) (*Visit, err
 	w := &waiter{ask: ask, gates: t.of(ask, now)}
 	t.want(w, now)
 	if at := t.try(w, now); at == nil {
+		v := t.visit(w, now)
 		t.mu.Unlock()
-		return t.visit(w, now), nil
+		return v, nil
 	} else if w.later == nil {
 		t.line(w, at, now)
 	}

@@ -23,7 +23,7 @@ func (t *Table) try(w *waiter, now time.Time) *obstacle {
 		if g.breaker.open() {
 			probe = g
 		}
-		if !g.tenant && g.used >= min(g.limiter.places(), t.share(g)) {
+		if !g.tenant && t.full(g, now) {
 			at := time.Time{}
 			if g.used < g.limiter.places() {
 				at = now.Add(lookAgain) // others have what there is, and do not come by here when they leave
@@ -47,6 +47,15 @@ func (t *Table) try(w *waiter, now time.Time) *obstacle {
 		probe.breaker.probe = true
 	}
 	return nil
+}
+
+// full reports whether a gate has no place.
+func (t *Table) full(g *gate, now time.Time) bool {
+	places := g.limiter.places()
+	if g.used >= min(places, t.share(g)) {
+		return g.used >= min(int(g.limiter.most), t.share(g)) || g.used-g.stalled(now) >= places
+	}
+	return false
 }
 
 func (o *obstacle) or(g *gate) *obstacle {

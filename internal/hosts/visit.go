@@ -35,10 +35,37 @@ type Visit struct {
 	table *Table
 	w     *waiter
 	moved atomic.Int64 // bytes that the gates were not told of yet
+	last  atomic.Int64 // when something moved, in Unix nanoseconds
 	once  sync.Once
 }
 
-func (t *Table) visit(w *waiter, _ time.Time) *Visit { return &Visit{table: t, w: w} }
+// visit makes the visit of an item that has its places. The lock is held.
+func (t *Table) visit(w *waiter, now time.Time) *Visit {
+	v := &Visit{table: t, w: w}
+	v.last.Store(now.UnixNano())
+	for _, g := range w.gates {
+		if g.there == nil {
+			g.there = map[*Visit]bool{}
+		}
+		g.there[v] = true
+	}
+	return v
+}
+
+// stalled is how many of those who are at a gate moved nothing of late. A host that gives some of its files slowly, or some connections nothing,
+// must not keep others from what it gives otherwise.
+func (g *gate) stalled(now time.Time) int {
+	if now.Sub(g.looked) < stallLook {
+		return g.still
+	}
+	g.still, g.looked = 0, now
+	for v := range g.there {
+		if now.UnixNano()-v.last.Load() >= int64(stallAfter) {
+			g.still++
+		}
+	}
+	return g.still
+}
 
 // Leave gives the places back. results are those of the visit's keys, in their order. A second call does nothing, nor does one of a nil
 // visit.
@@ -55,6 +82,10 @@ func (t *Table) leave(v *Visit, results []Result) {
 	now := time.Now()
 	w, bytes := v.w, v.moved.Swap(0)
 	for i, g := range w.gates {
+		if g.there[v] {
+			delete(g.there, v)
+			g.looked = time.Time{}
+		}
 		if g.tenant {
 			g.used--
 			continue
@@ -157,6 +188,7 @@ const moreBytes = 1 << 20
 
 // Moved notes bytes that passed the hosts.
 func (v *Visit) Moved(n int) {
+	v.last.Store(time.Now().UnixNano())
 	if v.moved.Add(int64(n)) < moreBytes {
 		return
 	}
