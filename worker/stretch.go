@@ -68,15 +68,19 @@ func (s *stretch) part(ctx context.Context, number int) error {
 		}
 		return err
 	}
+	before := s.last != nil
 	p := s.piece(ctx, number)
-	if err := s.settle(); err != nil {
-		return err
+	if before { // else there is nothing to settle, and the first piece may look at what is left meanwhile
+		if err := s.settle(); err != nil {
+			return err
+		}
 	}
-	s.last = p
 	select {
 	case <-p.taken:
+		s.last = p
 		return nil
 	case <-p.ended:
+		s.last = p
 		return s.settle()
 	}
 }
