@@ -28,13 +28,13 @@ func reason(resp *http.Response) string {
 	if err := xml.NewDecoder(io.LimitReader(resp.Body, maxReasonBody)).Decode(&answer); err != nil {
 		return ""
 	}
-	word := strings.TrimFunc(answer.Code, func(r rune) bool { return r < 0x80 && isWord(byte(r)) }) == ""
+	word := strings.TrimFunc(answer.Code, isWord) == ""
 	if len(answer.Code) > maxReason || !word {
 		return ""
 	}
 	return answer.Code
 }
 
-func isWord(c byte) bool {
+func isWord(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }

@@ -81,8 +81,8 @@ func (o *destination) uploadID(upload string) (id string, checked bool, err erro
 	return id, checked, nil
 }
 
-func (o *destination) gone(format string, args ...any) *storage.Error {
-	return storage.Errorf(storage.Conflict, storage.CodeUploadGone, "write", o.subject(), format, args...)
+func (o *destination) gone(why string) *storage.Error {
+	return storage.Errorf(storage.Conflict, storage.CodeUploadGone, "write", o.subject(), "%s", why)
 }
 
 // PutPart implements storage.PartDestination.
