@@ -18,6 +18,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // ask asks the workers for a plan.
@@ -230,19 +231,13 @@ func TestPlanIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var under, most atomic.Int32
-	base := b.serve(func(_ http.ResponseWriter, r *http.Request) {
-		n := under.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
-		<-r.Context().Done()
-		under.Add(-1)
-	})
+	silent := &silence{HTTPDriver: b.copier.drivers.HTTP}
+	b.copier.drivers.HTTP = silent
 	p := newPlanner(b.copier, sealer)
 	q := protocol.PlanQuestion{Version: protocol.PlanVersion, Org: "ORG", Batch: protocol.NewBatchID(), Within: time.Second}
 	items := make([]protocol.ManifestItem, protocol.PageSize)
 	for i := range items {
-		items[i] = protocol.ManifestItem{Src: httpGet(base), Dest: inSandbox("/x")}
+		items[i] = protocol.ManifestItem{Src: httpGet("http://192.0.2.1/"), Dest: inSandbox("/x")}
 	}
 	if q.Sealed, err = sealer.SealPage(q.Org, q.Batch, 0, items); err != nil {
 		t.Fatal(err)
@@ -261,9 +256,35 @@ func TestPlanIsBounded(t *testing.T) {
 	}
 	p.close()
 	p.take(t.Context(), question, func([]byte) { t.Error("answered after the end") })
-	if len(replies) != planQuestions || most.Load() > planItems {
-		t.Errorf("%d answers, %d items at once", len(replies), most.Load())
+	if len(replies) != planQuestions || silent.most.Load() > planItems {
+		t.Errorf("%d answers, %d items at once", len(replies), silent.most.Load())
 	}
+}
+
+// silence gives sources that say nothing for as long as they may, and counts how many are asked at once. A server would notice too late
+// that nobody waits for its answer any more.
+type silence struct {
+	HTTPDriver
+
+	under, most atomic.Int32
+}
+
+func (s *silence) Get(string, map[string]string) storage.Source { return silent{s} }
+
+type silent struct{ *silence }
+
+func (s silent) Open(ctx context.Context) (*storage.Object, error) {
+	_, err := s.Stat(ctx)
+	return nil, err
+}
+
+func (s silent) Stat(ctx context.Context) (storage.Stat, error) {
+	n := s.under.Add(1)
+	defer s.under.Add(-1)
+	for old := s.most.Load(); n > old && !s.most.CompareAndSwap(old, n); old = s.most.Load() {
+	}
+	<-ctx.Done()
+	return storage.Stat{}, storage.Errorf(storage.Timeout, "silent", "look", "silence", "it says nothing")
 }
 
 func TestExpiresAt(t *testing.T) {
