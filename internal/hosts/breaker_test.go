@@ -70,7 +70,7 @@ func TestFailuresInARowCloseAGate(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, Config{}, func(v visitor) {
+			inBubble(t, Config{Patience: time.Millisecond}, func(v visitor) { // less than any rest
 				v.visits(row.before, row.res)
 				v.visits(1, Result{Kind: Worked}) // they are not in a row any more
 				v.visits(row.before, row.res)
