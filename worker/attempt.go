@@ -92,6 +92,9 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.slots.line.leave(j.bulk(), j.entered)
 	}
 	w.leaveHosts(j, &res)
+	if waitsForHost(res.abandoned) {
+		return w.notNow(work, j, res.abandoned)
+	}
 	if res.abandoned != nil {
 		w.putDown(work, j, res.abandoned)
 		return res, false
@@ -150,6 +153,8 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 	case err == nil:
 	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused), work.Err() != nil:
 		res.abandoned = err
+	case waitsForHost(err):
+		res.abandoned = err
 	case w.claims.lapsed(j.held):
 		res.abandoned = fmt.Errorf("%w: %w", errLeaseLost, err) // what failed here says nothing about the new owner's attempt
 	case errors.Is(context.Cause(ctx), errPaused), errors.Is(err, errUnconfirmed):
@@ -186,6 +191,12 @@ func (w *Worker) do(ctx context.Context, j *job) (copied, error) {
 	case protocol.KindWaiting:
 	}
 	return copied{}, errNoItem
+}
+
+// waitsForHost reports whether an item is to wait for a host, as some of its parts have found.
+func waitsForHost(err error) bool {
+	_, rests := errors.AsType[*hosts.LaterError](err)
+	return rests
 }
 
 func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {

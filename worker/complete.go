@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/hex"
-	"io"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -71,34 +70,6 @@ func (o *owner) verify(ctx context.Context) error {
 		if err := checkDigest(o.t, "md5", o.t.expect.MD5, o.chain.md5); err != nil {
 			return &sourceError{err}
 		}
-	}
-	return nil
-}
-
-// readBack digests an object that others wrote parts of: it is for the receipt only. Where it is not to be read, or not there any more, or
-// has been replaced, the receipt has no digest: it has arrived nonetheless.
-func (o *owner) readBack(ctx context.Context, etag string) error {
-	if o.chain.idle() || o.chain.at == o.plan.Size {
-		return nil
-	}
-	o.chain.reset()
-	object, err := o.w.copier.source(transfer{org: o.t.org, src: o.t.dest}).Open(ctx)
-	if class := storage.ClassOf(err); err != nil && (class == storage.Denied || class == storage.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err //nolint:wrapcheck // of the destination
-	}
-	defer func() { _ = object.Body.Close() }() // only read
-	if object.ETag != "" && etag != "" && object.ETag != etag {
-		return nil
-	}
-	got, err := io.Copy(o.chain, stopping{ctx, object.Body})
-	if err != nil {
-		return err //nolint:wrapcheck // of the destination
-	}
-	if got != o.plan.Size {
-		return storage.Errorf(storage.Corrupt, "destination_size_mismatch", "verify", o.t.dest.Redacted(), "it has %d bytes, %d were written", got, o.plan.Size)
 	}
 	return nil
 }

@@ -171,6 +171,12 @@ func (k *partsKit) run(t *testing.T, cfg Config) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return k.start(t, w)
+}
+
+// start starts a worker that was made already.
+func (k *partsKit) start(t *testing.T, w *Worker) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

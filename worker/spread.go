@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -126,7 +128,7 @@ func (p *scattered) step(ctx context.Context) error {
 	for i := range o.states {
 		s := &o.states[i]
 		if s.Failure != nil {
-			return &failureError{*s.Failure}
+			return o.failedPart(s.Failure, p.known)
 		}
 		if isStored(s) {
 			delete(p.out, s.Number)
@@ -145,6 +147,30 @@ func (p *scattered) step(ctx context.Context) error {
 	p.publish(ctx)
 	return nil
 }
+
+// failedPart is what the failure of a part means for its item. One at a host that rests was not tried: its item waits for the host like any
+// other, uncharged.
+func (o *owner) failedPart(f *protocol.Failure, stored int) error {
+	if f.Code != codeHostRest {
+		return &failureError{*f}
+	}
+	for _, key := range o.j.gates {
+		if !strings.HasSuffix(key.Host, "://"+f.Host) {
+			continue
+		}
+		if stored > o.plan.Had { // the host has worked since the item waited last
+			o.j.work.Since = time.Time{}
+		}
+		o.j.work.Recheck = true // whoever gets it must know that there is a plan
+		return &hosts.LaterError{
+			Key: key, Wait: max(o.w.hosts.Rests(key), restAgain), Resting: true, Cause: f.Cause, Class: string(f.Class),
+		}
+	}
+	return &failureError{*f}
+}
+
+// restAgain is how long an item waits whose parts have found their host resting, if this worker does not know for how long.
+const restAgain = 2 * time.Second
 
 // publish has parts copied that are missing, a few at a time.
 func (p *scattered) publish(ctx context.Context) {

@@ -38,8 +38,8 @@ const firstLook = time.Second
 
 // inOrder copies the parts that are missing, one behind the other, unless it finds that they are to be spread.
 func (o *owner) inOrder(ctx context.Context, object *storage.Object) error {
-	if parts, _ := o.left(); o.spread && parts > 1 && o.maySpread() && o.wait() {
-		return errSpread // an earlier owner found so
+	if parts, _ := o.left(); (o.spread && parts > 1 || o.j.out && parts > 0) && o.maySpread() && o.wait() {
+		return errSpread // an earlier owner found so, or this one before it began anew: it has no slot any more
 	}
 	s := &stretch{o: o, body: object.Body, begun: time.Now()}
 	defer s.close()
