@@ -52,10 +52,6 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.putDown(work, j, context.Cause(j.ctx))
 		return res, false
 	}
-	if err := w.forgive(work, j); err != nil {
-		w.putDown(work, j, err)
-		return res, false
-	}
 	if j.held.Crashes >= maxCrashes {
 		res = w.crashed(j)
 		w.reporter.enter()
@@ -92,12 +88,8 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		w.slots.line.leave(j.bulk(), j.entered)
 	}
 	w.leaveHosts(j, &res)
-	if waitsForHost(res.abandoned) {
-		return w.notNow(work, j, res.abandoned)
-	}
 	if res.abandoned != nil {
-		w.putDown(work, j, res.abandoned)
-		return res, false
+		return w.notNow(work, j, res.abandoned)
 	}
 	w.reporter.enter()
 	return res, true
@@ -112,6 +104,10 @@ func (w *Worker) open(work context.Context, j *job) bool {
 	}
 	j.asked, j.unreadable = w.manifests.item(work, &j.work) // also of an item that is not wanted any more: there may be something to clean up
 	if j.unreadable == nil {
+		if err := w.forgive(work, j); err != nil {
+			w.putDown(work, j, err)
+			return false
+		}
 		return true
 	}
 	j.asked = &protocol.ManifestItem{ID: j.work.ID}

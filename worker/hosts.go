@@ -112,7 +112,7 @@ func (w *Worker) enterHosts(j *job) error {
 // partPause is how long a part waits between two times that it asks for a place.
 const partPause = 100 * time.Millisecond
 
-// notNow is what becomes of an item that its hosts have no place for.
+// notNow is what becomes of an item that its hosts have no place for, or that is not to go on here for another reason.
 func (w *Worker) notNow(work context.Context, j *job, err error) (res result, told bool) {
 	later, ok := errors.AsType[*hosts.LaterError](err)
 	switch {
