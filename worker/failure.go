@@ -73,7 +73,7 @@ func hostOf(place protocol.Location) string {
 
 func describe(err error) (*protocol.Failure, time.Duration) {
 	failure, retryAfter := classify(err)
-	if placed, ok := errors.AsType[*placedError](err); ok {
+	if placed, ok := errors.AsType[*placedError](err); ok && failure.Host == "" { // that of a part names the side that failed there
 		failure.Host = placed.host
 	}
 	return failure, retryAfter

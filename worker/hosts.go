@@ -170,6 +170,9 @@ func (w *Worker) leaveHosts(j *job, res *result) {
 func (j *job) visited(err error, res *result) []hosts.Result {
 	list := make([]hosts.Result, len(j.gates))
 	_, fromSource := errors.AsType[*sourceError](err)
+	if _, elsewhere := errors.AsType[*failureError](err); elsewhere {
+		return list // of a part: who had it has told what its hosts did
+	}
 	for i, key := range j.gates {
 		switch {
 		case res.failure == nil:

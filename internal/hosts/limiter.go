@@ -33,7 +33,7 @@ type limiter struct {
 	held     int     // rounds that were waited
 	recoiled time.Time
 
-	rate float64 // items a second, of late; 0: not known
+	rate float64 // items a second, since somebody was there without a pause; 0: not known
 }
 
 const (
@@ -75,8 +75,9 @@ func (l *limiter) spend(now time.Time, used int) {
 	l.changed = now
 }
 
-// idle ends a round that nobody is there for any more: what it measured would tell about the pause.
-func (l *limiter) idle() { l.from, l.busy, l.done, l.bytes = time.Time{}, 0, 0, 0 }
+// idle ends a round that nobody is there for any more: what it measured would tell about the pause. The rate told about those who were there:
+// one slow item would have all that come after it sent away for a minute.
+func (l *limiter) idle() { l.from, l.busy, l.done, l.bytes, l.rate = time.Time{}, 0, 0, 0, 0 }
 
 // turn ends the round if it is over. It reports whether the limit changed.
 func (l *limiter) turn(now time.Time) bool {

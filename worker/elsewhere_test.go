@@ -1,0 +1,27 @@
+package worker
+
+import (
+	"testing"
+
+	"github.com/copyfleet/copyfleet/internal/hosts"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+// What failed in a part that another worker had is the failure of the side that failed there, and is counted at no host once more: an item's
+// destination is neither blamed for its source nor given a rest for it.
+func TestAFailureElsewhereKeepsItsHost(t *testing.T) {
+	t.Parallel()
+	part := &failureError{protocol.Failure{Class: protocol.Unavailable, Code: "source_reset", Message: "reset", Host: "a:80"}}
+	err := blame(transfer{dest: protocol.Location{Type: protocol.Object, Bucket: "b"}}, part)
+
+	failure, _ := explain(err)
+	if failure.Host != "a:80" {
+		t.Errorf("the failure is put down to %q", failure.Host)
+	}
+	j := &job{gates: []hosts.Key{{Side: hosts.Source, Host: "http://a:80"}, {Side: hosts.Dest, Host: objectHost}}}
+	for i, result := range j.visited(err, &result{failure: failure}) {
+		if result.Kind != hosts.Neutral {
+			t.Errorf("%v is told %v", j.gates[i], result.Kind)
+		}
+	}
+}
