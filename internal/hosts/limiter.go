@@ -33,7 +33,8 @@ type limiter struct {
 	held     int     // rounds that were waited
 	recoiled time.Time
 
-	rate float64 // items a second, since somebody was there without a pause; 0: not known
+	rate   float64 // items a second, since somebody was there without a pause; 0: not known
+	rateAt float64 // the limit at which it was found
 }
 
 const (
@@ -94,7 +95,7 @@ func (l *limiter) turn(now time.Time) bool {
 	work := float64(l.done) + float64(l.bytes)/itemWorth
 	used, throughput := l.busy/seconds, work/seconds
 	if l.done > 0 {
-		l.rate = float64(l.done) / seconds
+		l.rate, l.rateAt = float64(l.done)/seconds, l.limit
 	}
 	before := l.places()
 	if work > 0 && used >= busyEnough*float64(before) {
@@ -206,5 +207,14 @@ func (l *limiter) restart(asked bool) {
 		return
 	}
 	*l = newLimiter(int(l.most))
-	l.rate = rate
+	l.rate, l.rateAt = rate, l.most
+}
+
+// pace is how many items a second may be expected to pass; 0: not known. While the ramp lasts it is what would pass with all places: what
+// four places pass says nothing of the next second, and whoever were told to come later by it would cost another delivery and claim.
+func (l *limiter) pace() float64 {
+	if l.ramp && l.rateAt > 0 {
+		return l.rate * l.most / l.rateAt
+	}
+	return l.rate
 }

@@ -120,3 +120,23 @@ func TestLimitEndsNearTheBest(t *testing.T) {
 		}
 	}
 }
+
+// What four places pass says nothing of what many will; whoever were told to come later by it would be delivered and claimed twice.
+func TestRampIsNoReasonToComeLater(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(128)
+	l.rate, l.rateAt = 100, 4
+	if got := l.pace(); got != 3200 {
+		t.Errorf("%v a second are expected during the ramp, want 3200", got)
+	}
+	l.ramp = false
+	if got := l.pace(); got != 100 {
+		t.Errorf("%v a second are expected after it, want 100", got)
+	}
+	l.limit = 128
+	l.rateAt = 128
+	l.restart(false)
+	if got := l.pace(); got != 100 {
+		t.Errorf("%v a second are expected after a rest, want 100", got)
+	}
+}

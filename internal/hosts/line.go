@@ -162,7 +162,7 @@ func (g *gate) expected(n int) time.Duration {
 
 // pace is how many items a second pass a gate; 0: not known.
 func (g *gate) pace() float64 {
-	pace := g.limiter.rate
+	pace := g.limiter.pace()
 	if g.requests != nil && (pace == 0 || float64(g.requests.Limit()) < pace) {
 		pace = float64(g.requests.Limit())
 	}
