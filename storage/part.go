@@ -132,7 +132,7 @@ type PartStored struct {
 
 // PartDestination is a destination that can be written in parts, in any order, at once and by several processes, and by others
 // after the death of those that began. Put writes it as a whole as ever.
-type PartDestination interface {
+type PartDestination interface { //nolint:interfacebloat // the five steps of one protocol, each of which a driver must have
 	Destination
 	PartLimits() PartLimits
 	// Begin makes what parts are written to, which nobody sees, and returns its name. The name may be kept and told to

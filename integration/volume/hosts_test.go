@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,7 +82,7 @@ func TestStoppedWhileItemsWaitForTheirHost(t *testing.T) {
 		}
 		return n
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nobody ever connects
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func TestStoppedWhileItemsWaitForTheirHost(t *testing.T) {
 	for i := range dead {
 		dead[i].Src = mixtest.FromURL(fmt.Sprintf("http://%s/dead/%d", nobody, i))
 	}
-	batch := append(healthy, dead...)
+	batch := slices.Concat(healthy, dead)
 	canceled := f.Submit(t, batch, "")
 	charged := 0
 	for _, r := range away(t, f, canceled, each-40) {
