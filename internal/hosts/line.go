@@ -23,7 +23,7 @@ func (t *Table) try(w *waiter, now time.Time) *obstacle {
 		if g.breaker.open() {
 			probe = g
 		}
-		if !g.tenant && t.full(g, now) {
+		if !g.tenant && t.full(g, w.ask.First, now) {
 			at := time.Time{}
 			if g.used < g.limiter.places() {
 				at = now.Add(lookAgain) // others have what there is, and do not come by here when they leave
@@ -49,8 +49,12 @@ func (t *Table) try(w *waiter, now time.Time) *obstacle {
 	return nil
 }
 
-// full reports whether a gate has no place.
-func (t *Table) full(g *gate, now time.Time) bool {
+// full reports whether a gate has no place. An item that goes first, of which there are few, does not wait for the limit to be found: only a
+// configured one holds for it.
+func (t *Table) full(g *gate, first bool, now time.Time) bool {
+	if first {
+		return g.used >= int(g.limiter.most)
+	}
 	places := g.limiter.places()
 	if g.used >= min(places, t.share(g)) {
 		return g.used >= min(int(g.limiter.most), t.share(g)) || g.used-g.stalled(now) >= places
@@ -169,8 +173,10 @@ func (g *gate) pace() float64 {
 	return pace
 }
 
-// crowd tells an item when to come back to a gate that has no place: behind those that were told before it.
+// crowd tells an item when to come back to a gate that has no place: behind those that were told before it. It may have been let come; what
+// it would have taken is free for others.
 func (t *Table) crowd(g *gate, now time.Time) *LaterError {
+	g.coming = g.coming.Add(-g.expected(1))
 	return &LaterError{Key: g.key, Wait: t.book(g, now, 1)}
 }
 
@@ -209,6 +215,7 @@ func (t *Table) Coming(key Key, resting bool, n int) time.Duration {
 			return jittered(restBase)
 		}
 	}
+	g.booked = g.booked.Add(-g.expected(n)) // what they were told before is not held for them any more
 	ahead := max(g.coming.Sub(now), 0)
 	if ahead+g.expected(len(g.queue)) > t.cfg.Patience {
 		return min(t.book(g, now, n), comingMost)

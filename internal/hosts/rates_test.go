@@ -2,8 +2,10 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,4 +82,44 @@ func within(t *testing.T, what string, got, want float64) {
 	if got < 0.9*want || got > 1.1*want {
 		t.Errorf("%.0f %s in the time for %.0f", got, what, want)
 	}
+}
+
+// TestPutAwayItemsUseTheirRate has items come back together, as those do that a worker puts away, until all have passed: in about the time that
+// the rate takes, although each time most of them are told to come later.
+func TestPutAwayItemsUseTheirRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const items, perSecond = 60, 5
+		table := New(Config{Slots: 32, HostRequests: perSecond})
+		key := Key{Source, "http://h"}
+		begun := time.Now()
+		for waiting := items; waiting > 0; {
+			var mu sync.Mutex
+			var due []time.Time
+			var all sync.WaitGroup
+			for range waiting {
+				all.Go(func() {
+					v, err := table.Enter(t.Context(), Ask{Keys: []Key{key}}, nil)
+					if l, ok := errors.AsType[*LaterError](err); ok {
+						mu.Lock()
+						due = append(due, time.Now().Add(l.Wait))
+						mu.Unlock()
+						return
+					}
+					v.Leave(Result{Kind: Worked})
+				})
+			}
+			all.Wait()
+			if waiting = len(due); waiting == 0 {
+				break
+			}
+			rest(t.Context(), max(time.Until(slices.MinFunc(due, time.Time.Compare)), 0))
+			for wait := table.Coming(key, false, waiting); wait > 0; wait = table.Coming(key, false, waiting) {
+				rest(t.Context(), wait)
+			}
+		}
+		if took := time.Since(begun); took > items/perSecond*time.Second*5/4 {
+			t.Errorf("%d items took %s at %d a second", items, took, perSecond)
+		}
+	})
 }

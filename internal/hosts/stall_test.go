@@ -56,3 +56,27 @@ func TestVisitsThatHangTakeNoPlace(t *testing.T) {
 		})
 	}
 }
+
+// TestFirstDoNotWaitForTheLimit lets items that go first in where the limit that was found has no place, and holds them to the one that was
+// configured.
+func TestFirstDoNotWaitForTheLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const most = limitStart + 2
+		table := New(Config{Slots: 64, Most: most})
+		var visits []*Visit
+		for range most {
+			v, err := table.Enter(t.Context(), Ask{Keys: []Key{{Source, "a"}}, First: true}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			visits = append(visits, v)
+		}
+		if _, err := table.Enter(t.Context(), Ask{Keys: []Key{{Source, "a"}}, First: true}, nil); err == nil {
+			t.Error("more came in than may")
+		}
+		for _, v := range visits {
+			v.Leave(Result{Kind: Worked})
+		}
+	})
+}
