@@ -188,10 +188,29 @@ func (o *owner) begin(ctx context.Context, reason string) error {
 	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Epoch, p.Had = p.Epoch+1, p.Count }); err != nil {
 		return err
 	}
+	o.awaitParts(ctx)
 	if err := o.to.Abort(ctx, o.plan.Upload); err != nil {
 		return err //nolint:wrapcheck // of the destination
 	}
 	return o.anew(ctx, reason)
+}
+
+const (
+	partsAwaited = 10 * time.Second // until the upload is removed all the same
+	awaitedLook  = 100 * time.Millisecond
+)
+
+// awaitParts waits, for a while, until no worker has a part of the upload any more that is to be removed: a part that is stored in that very
+// moment brings something of its upload back, which some stores keep until their own time for such things is over.
+func (o *owner) awaitParts(ctx context.Context) {
+	if !o.plan.Spread && !o.plan.Stale && !o.spread {
+		return
+	}
+	for limit := time.Now().Add(partsAwaited); ctx.Err() == nil && time.Now().Before(limit); o.w.pause(ctx, awaitedLook) {
+		if taken, err := o.w.claims.parts(ctx, o.j.held.Ref); err != nil || len(taken) == 0 {
+			return
+		}
+	}
 }
 
 // unusable is why the plan that was found cannot be continued; "": it can.

@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	settles = 120 * time.Second // until everything has its outcome
+	settles = 300 * time.Second // until everything has its outcome
 	comes   = 60 * time.Second  // until something has happened that must
 	mib     = 1 << 20
 )
