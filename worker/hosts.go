@@ -179,21 +179,28 @@ func (j *job) visited(err error, res *result) []hosts.Result {
 			list[i].Kind = hosts.Worked
 		case err != nil && fromSource == (key.Side == hosts.Source):
 			list[i] = hosts.Result{
-				Kind: visitKind(res.failure), RetryAfter: res.retryAfter, Cause: res.failure.Message, Class: string(res.failure.Class),
+				Kind: visitKind(res.failure, res.copied.read > 0), RetryAfter: res.retryAfter, Cause: res.failure.Message, Class: string(res.failure.Class),
 			}
 		}
 	}
 	return list
 }
 
-func visitKind(f *protocol.Failure) hosts.Kind {
+// visitKind is what a failure says of the host. One in the middle of a file, moved tells, says more of the file than of the host.
+func visitKind(f *protocol.Failure, moved bool) hosts.Kind {
 	switch f.Class {
 	case protocol.Throttled:
 		return hosts.Refused
-	case protocol.Unavailable, protocol.Interrupted:
+	case protocol.Unavailable:
 		return hosts.Failed
+	case protocol.Interrupted:
+		if !moved {
+			return hosts.Failed
+		}
 	case protocol.Timeout:
-		return hosts.TimedOut
+		if !moved {
+			return hosts.TimedOut
+		}
 	case protocol.NotFound, protocol.Denied, protocol.Invalid, protocol.Conflict, protocol.TooLarge, protocol.Corrupt:
 		if f.Status != 0 {
 			return hosts.Worked

@@ -85,7 +85,7 @@ type workerFlags struct {
 	HostConcurrency int           `help:"Most items at once at a host, reading and writing each. 0: what the host does most with is found out." default:"0" env:"COPYFLEET_HOST_CONCURRENCY"`
 	HostRequests    float64       `help:"Items a second at a host, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_HOST_REQUESTS"`
 	HostBytes       byteSize      `help:"Bytes a second from or to a host, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_HOST_BYTES"`
-	HostPatience    time.Duration `help:"How long an item waits for a host that keeps failing, before that counts as its own attempts." default:"1h" env:"COPYFLEET_HOST_PATIENCE"`
+	HostPatience    time.Duration `help:"How long an item waits for a host that keeps failing, before that counts as its own attempts." default:"10m" env:"COPYFLEET_HOST_PATIENCE"`
 	TenantRequests  float64       `help:"Items a second of a tenant, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_TENANT_REQUESTS"`
 	TenantBytes     byteSize      `help:"Bytes a second of a tenant, for this worker. 0: unlimited." default:"0" env:"COPYFLEET_TENANT_BYTES"`
 }

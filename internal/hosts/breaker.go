@@ -21,15 +21,15 @@ type breaker struct {
 }
 
 const (
-	tripFails      = 8 // failures in a row, by weight, that open a breaker
-	tripAgain      = 3 // once it was open, until the host has proven itself
-	timeoutWeight  = 2 // of a failure that took its time
+	tripFails      = 32 // failures in a row, by weight, that open a breaker
+	tripAgain      = 3  // once it was open, until the host has proven itself
+	timeoutWeight  = 2  // of a failure that took its time
 	provenVisits   = 16
 	restBase       = time.Second
-	restMost       = time.Minute
-	restAskedMost  = 5 * time.Minute // a host may ask for more, and is asked again then
-	restJitter     = 5               // a rest differs by up to a fifth
-	lastChanceRest = time.Minute     // from how long a rest on also an item's last attempt may be the probe
+	restMost       = 15 * time.Second
+	restAskedMost  = 5 * time.Minute  // a host may ask for more, and is asked again then
+	restJitter     = 5                // a rest differs by up to a fifth
+	lastChanceRest = 10 * time.Second // from how long a rest on also an item's last attempt may be the probe
 )
 
 // open reports whether the host rests, or its rest is over and nothing has been heard of it since.

@@ -46,7 +46,7 @@ type Config struct {
 	Most  int // at once at a gate; 0: as many as there are slots
 	// Patience is how long an item waits for a place. 0: a second.
 	Patience time.Duration
-	// RestPatience is how long an item waits for a host that rests before its gate says [LaterError.Spent]. 0: an hour.
+	// RestPatience is how long an item waits for a host that rests before its gate says [LaterError.Spent]. 0: ten minutes.
 	RestPatience time.Duration
 	// Requests and Bytes a second, for each gate and each tenant. 0: any number.
 	HostRequests, HostBytes, TenantRequests, TenantBytes float64
@@ -56,7 +56,7 @@ type Config struct {
 
 const (
 	defaultPatience     = time.Second
-	defaultRestPatience = time.Hour
+	defaultRestPatience = 10 * time.Minute
 	laterLeast          = 200 * time.Millisecond
 	laterMost           = time.Minute
 	comingMost          = 15 * time.Second // they may pass sooner than expected
