@@ -103,7 +103,7 @@ func TestItemsOfADeadHostWaitUncharged(t *testing.T) {
 			}
 		}
 	}
-	if failed := dead.become(nil); charged > failed || failed > 40 || waiting < items-40 {
+	if failed := dead.become(nil); charged > failed || failed > 64 || waiting < items-64 {
 		t.Errorf("%d wait for the host, %d attempts are charged, the host was asked %d times", waiting, charged, failed)
 	}
 	b.eventually(func() bool { s, _ := b.summary(batch); return s.State == protocol.BatchSucceeded })

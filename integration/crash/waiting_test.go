@@ -43,7 +43,7 @@ func TestKilledWhileItemsWaitForTheirHost(t *testing.T) {
 			host.Fail(false)
 			f.Start(t, "worker")
 			receipts := f.Check(t, id, batch, settles)
-			if spent, made := attempts(receipts), len(batch)+host.AskedBelow("/waits/"); spent > made || spent > len(batch)+40 {
+			if spent, made := attempts(receipts), len(batch)+host.AskedBelow("/waits/"); spent > made || spent > len(batch)+64 {
 				t.Errorf("%d attempts are charged to %d items, with %d requests to their host: those that wait are to keep theirs", spent, len(batch), made-len(batch))
 			}
 			seen := stop()
