@@ -60,7 +60,7 @@ const (
 	laterLeast          = 200 * time.Millisecond
 	laterMost           = time.Minute
 	comingMost          = 15 * time.Second // they may pass sooner than expected
-	stallAfter          = 3 * time.Second  // from when on a visit at which nothing moves takes no place from others
+	stallAfter          = 10 * time.Second // from when on a visit at which nothing moves takes no place from others
 	stallLook           = 250 * time.Millisecond
 	lookAgain           = 50 * time.Millisecond // at a gate whose places others have
 	forgetAfter         = 10 * time.Minute

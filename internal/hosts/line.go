@@ -57,7 +57,8 @@ func (t *Table) full(g *gate, first bool, now time.Time) bool {
 	}
 	places := g.limiter.places()
 	if g.used >= min(places, t.share(g)) {
-		return g.used >= min(int(g.limiter.most), t.share(g)) || g.used-g.stalled(now) >= places
+		most := min(int(g.limiter.most), t.share(g), max(1, t.cfg.Slots/2)) // what hangs is not to have all slots when others come
+		return g.used >= most || g.used-g.stalled(now) >= places
 	}
 	return false
 }
