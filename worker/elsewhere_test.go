@@ -25,3 +25,27 @@ func TestAFailureElsewhereKeepsItsHost(t *testing.T) {
 		}
 	}
 }
+
+// TestBrokenFilesMakeNoHostRest holds what is said of a host to what an item saw of it.
+func TestBrokenFilesMakeNoHostRest(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		class  protocol.Class
+		status int
+		moved  bool
+		want   hosts.Kind
+	}{
+		{protocol.Interrupted, 0, false, hosts.Failed},
+		{protocol.Interrupted, 200, true, hosts.Neutral},
+		{protocol.Timeout, 0, false, hosts.TimedOut},
+		{protocol.Timeout, 200, true, hosts.Neutral},
+		{protocol.Unavailable, 503, false, hosts.Failed},
+		{protocol.Throttled, 429, false, hosts.Refused},
+		{protocol.NotFound, 404, false, hosts.Worked},
+		{protocol.NoSpace, 0, true, hosts.Neutral},
+	} {
+		if got := visitKind(&protocol.Failure{Class: row.class, Status: row.status}, row.moved); got != row.want {
+			t.Errorf("%+v: %v", row, got)
+		}
+	}
+}

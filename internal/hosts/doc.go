@@ -6,6 +6,9 @@
 // each round that brought more throughput, fewer when the host says so or fails, and later more or fewer by trial. While items of other
 // hosts want slots, no gate takes more than what they leave of them, but always its equal share.
 //
+// A visit at which nothing moves for long takes no place from others, until such visits have half of the slots. Items that go first
+// ([Ask.First]) do not wait for the number to be found.
+//
 // A gate closes when its host fails again and again, or says when to come back (breaker.go). After the rest one item probes it; what becomes of
 // that decides for the others.
 //

@@ -80,3 +80,31 @@ func TestFirstDoNotWaitForTheLimit(t *testing.T) {
 		}
 	})
 }
+
+// TestHostThatHangsLeavesHalfOfTheSlots lets visits of a host at which nothing ever moves come in for as long as they may: slots must be
+// left for hosts that come later.
+func TestHostThatHangsLeavesHalfOfTheSlots(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 16
+		table := New(Config{Slots: slots})
+		var visits []*Visit
+		for range slots {
+			v, err := table.Enter(t.Context(), Ask{Keys: []Key{{Source, "hangs"}}}, nil)
+			if _, full := errors.AsType[*LaterError](err); full {
+				time.Sleep(stallAfter)
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			visits = append(visits, v)
+		}
+		if n := len(visits); n <= limitStart || n > slots/2 {
+			t.Errorf("%d of %d slots are with a host that hangs", n, slots)
+		}
+		for _, v := range visits {
+			v.Leave(Result{Kind: Worked})
+		}
+	})
+}
