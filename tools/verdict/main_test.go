@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +14,21 @@ func TestCheck(t *testing.T) {
 	tests := map[string]struct {
 		events string
 		want   []string // parts of the error; none means no error
+		never  []string // parts that it does not have
 	}{
-		"all passed":             {events: passed + "\n" + `{"Action":"pass","Package":"p"}`},
-		"a failure is not ours":  {events: `{"Action":"fail","Package":"p","Test":"TestA"}`},
+		"all passed":       {events: passed + "\n" + `{"Action":"pass","Package":"p"}`},
+		"failed, silently": {events: `{"Action":"fail","Package":"p","Test":"TestA"}`, want: []string{"p TestA failed"}},
+		"failed, with a reason": {
+			events: said("    a_test.go:7: one is not two\n") + said("    process.go:8: the log of api ends:\n") + strings.Repeat(said("noise\n"), 20) +
+				`{"Action":"fail","Package":"p","Test":"TestA"}`,
+			want: []string{"p TestA failed\n    a_test.go:7: one is not two"}, never: []string{"noise", "the log of"},
+		},
+		"failed, with a panic": {
+			events: strings.Repeat(said("noise\n"), 20) + said("panic: oh\n") + `{"Action":"fail","Package":"p","Test":"TestA"}`,
+			want:   []string{"panic: oh"},
+		},
+		"a package failed":       {events: passed + `{"Action":"output","Package":"p","Output":"exit status 2\n"}{"Action":"fail","Package":"p"}`, want: []string{"p failed\nexit status 2"}},
+		"what passed is silent":  {events: said("    a_test.go:7: fine\n") + passed},
 		"package without tests":  {events: passed + "\n" + `{"Action":"skip","Package":"empty"}`},
 		"skipped":                {events: passed + `{"Action":"skip","Package":"p","Test":"TestB"}`, want: []string{"p TestB was skipped"}},
 		"skipped, only":          {events: `{"Action":"skip","Package":"p","Test":"TestB/sub"}`, want: []string{"p TestB/sub was skipped"}},
@@ -29,9 +42,21 @@ func TestCheck(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expect(t, check(strings.NewReader(tt.events)), tt.want)
+			err := check(strings.NewReader(tt.events))
+			expect(t, err, tt.want)
+			for _, part := range tt.never {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("got error %q, must be without %q", err, part)
+				}
+			}
 		})
 	}
+}
+
+// said is the event of a line that a test wrote.
+func said(line string) string {
+	text, _ := json.Marshal(event{Action: "output", Package: "p", Test: "TestA", Output: line})
+	return string(text)
 }
 
 func TestRun(t *testing.T) {
