@@ -49,3 +49,23 @@ func TestBrokenFilesMakeNoHostRest(t *testing.T) {
 		}
 	}
 }
+
+// TestSourceThatWasNotAskedHasNotWorked holds an item that is skipped to say nothing of its source, unless it read of it.
+func TestSourceThatWasNotAskedHasNotWorked(t *testing.T) {
+	t.Parallel()
+	j := &job{gates: []hosts.Key{{Side: hosts.Source, Host: "http://a:80"}, {Side: hosts.Dest, Host: objectHost}}}
+	for _, row := range []struct {
+		came copied
+		want hosts.Kind
+	}{
+		{copied{skip: protocol.SkipExists}, hosts.Neutral},
+		{copied{skip: protocol.SkipExists, read: 1}, hosts.Worked},
+		{copied{skip: protocol.SkipExists, status: 200}, hosts.Worked},
+		{copied{skip: protocol.SkipSame}, hosts.Worked},
+		{copied{}, hosts.Worked},
+	} {
+		if got := j.visited(nil, &result{copied: row.came}); got[0].Kind != row.want || got[1].Kind != hosts.Worked {
+			t.Errorf("%+v: %+v", row.came, got)
+		}
+	}
+}

@@ -26,7 +26,7 @@ func (w *Worker) newHosts() *hosts.Table {
 		TenantRequests: w.cfg.TenantRequests, TenantBytes: w.cfg.TenantBytes,
 		Resting: func(key hosts.Key, ends bool, pause time.Duration, cause string) {
 			if ends {
-				w.cfg.Logger.Info("a host works again", "host", key.Host, "side", key.Side.String(), "after", pause)
+				w.cfg.Logger.Info("a host is not left alone any more", "host", key.Host, "side", key.Side.String(), "after", pause)
 				return
 			}
 			w.cfg.Logger.Warn("a host is left alone for a while", "host", key.Host, "side", key.Side.String(), "pause", pause, "reason", cause)
@@ -166,7 +166,8 @@ func (w *Worker) leaveHosts(j *job, res *result) {
 	}
 }
 
-// visited tells what became of an item at each of its hosts. An answer, also one that says no, shows that the host works.
+// visited tells what became of an item at each of its hosts. An answer, also one that says no, shows that the host works. A source that was
+// not asked, because something is at the destination, has shown nothing.
 func (j *job) visited(err error, res *result) []hosts.Result {
 	list := make([]hosts.Result, len(j.gates))
 	_, fromSource := errors.AsType[*sourceError](err)
@@ -175,6 +176,7 @@ func (j *job) visited(err error, res *result) []hosts.Result {
 	}
 	for i, key := range j.gates {
 		switch {
+		case res.failure == nil && key.Side == hosts.Source && res.copied.skip == protocol.SkipExists && res.copied.read == 0 && res.copied.status == 0:
 		case res.failure == nil:
 			list[i].Kind = hosts.Worked
 		case err != nil && fromSource == (key.Side == hosts.Source):

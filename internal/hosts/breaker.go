@@ -18,6 +18,7 @@ type breaker struct {
 	class   string    // of that failure
 	polite  bool      // the host itself asked for the rest
 	refused int       // visits that the host refused without a word of when to come back, in a row
+	vain    int       // probes in a row that told nothing of the host
 }
 
 const (
@@ -27,6 +28,7 @@ const (
 	provenVisits   = 16
 	restBase       = time.Second
 	restMost       = 15 * time.Second
+	vainProbes     = 3                // after which a rest is over
 	restAskedMost  = 5 * time.Minute  // a host may ask for more, and is asked again then
 	restJitter     = 5                // a rest differs by up to a fifth
 	lastChanceRest = 10 * time.Second // from how long a rest on also an item's last attempt may be the probe
@@ -53,7 +55,7 @@ func (b *breaker) trip(now time.Time, res Result) {
 		b.since = now
 	}
 	b.trips++
-	b.fails, b.proven, b.refused, b.polite = 0, 0, 0, false
+	b.fails, b.proven, b.refused, b.vain, b.polite = 0, 0, 0, 0, false
 	b.cause, b.class = res.Cause, res.Class
 	b.until = now.Add(jittered(min(restBase<<min(b.trips-1, 10), restMost)))
 }
@@ -64,7 +66,7 @@ func (b *breaker) asks(now time.Time, res Result) {
 		b.since = now
 	}
 	until := now.Add(min(res.RetryAfter, restAskedMost))
-	b.fails, b.refused, b.polite = 0, 0, true
+	b.fails, b.refused, b.vain, b.polite = 0, 0, 0, true
 	b.cause, b.class = res.Cause, res.Class
 	if until.After(b.until) {
 		b.until = until
@@ -73,7 +75,14 @@ func (b *breaker) asks(now time.Time, res Result) {
 
 // close ends a rest.
 func (b *breaker) close() {
-	b.until, b.since, b.fails, b.refused = time.Time{}, time.Time{}, 0, 0
+	b.until, b.since, b.fails, b.refused, b.vain = time.Time{}, time.Time{}, 0, 0, 0
+}
+
+// inVain notes a probe that told nothing of the host: what ended it lay elsewhere. It reports whether that is enough: the next item probes at
+// once, but a host whose items all end so would be let one item at a time for ever. Let in again, it is closed by few failures.
+func (b *breaker) inVain() bool {
+	b.vain++
+	return b.vain >= vainProbes
 }
 
 // worked notes a visit that went well.

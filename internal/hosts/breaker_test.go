@@ -152,6 +152,73 @@ func TestOneItemProbesAtATime(t *testing.T) {
 	}
 }
 
+// TestProbesThatTellNothing has what probes a host end for reasons of its own: that must not let in one item at a time for ever, nor take a host
+// that gave bytes for one that does not work.
+func TestProbesThatTellNothing(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		side   Side
+		bytes  int
+		probes int // after which items come in together again
+	}{
+		"nothing moved":                    {Source, 0, vainProbes},
+		"the source gave a byte":           {Source, 1, 1},
+		"the source gave many":             {Source, 2 * moreBytes, 1},
+		"for a destination many were read": {Dest, 2 * moreBytes, vainProbes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var log []bool
+				table := New(Config{Slots: 16, Patience: time.Millisecond, Resting: func(_ Key, ends bool, _ time.Duration, _ string) { log = append(log, ends) }})
+				key := Key{row.side, "http://h:80"}
+				enter := func() *Visit {
+					v, err := table.Enter(t.Context(), Ask{Keys: []Key{key}}, nil)
+					if err != nil {
+						return nil
+					}
+					return v
+				}
+				for range tripFails {
+					enter().Leave(Result{Kind: Failed})
+				}
+				time.Sleep(table.Rests(key))
+				for n := range row.probes {
+					probe := enter()
+					if probe == nil {
+						t.Fatalf("after %d probes that told nothing there is no next one", n)
+					}
+					if other := enter(); other != nil {
+						t.Fatalf("an item came in beside probe %d", n)
+					}
+					if row.bytes > 0 {
+						probe.Moved(row.bytes)
+					}
+					probe.Leave(Result{})
+				}
+				var inside []*Visit
+				for range limitStart {
+					v := enter()
+					if v == nil {
+						t.Fatalf("%d items are let in together", len(inside))
+					}
+					inside = append(inside, v)
+				}
+				if s := table.State(); s.Resting != 0 || len(log) != 2 || !log[1] {
+					t.Errorf("%+v, rests: %v", s, log)
+				}
+				for _, v := range inside[:tripAgain] { // it may rest no less for that
+					v.Leave(Result{Kind: Failed})
+				}
+				if rest := table.Rests(key); rest < 2*restBase*4/5 {
+					t.Errorf("a host that fails as before rests for %s", rest)
+				}
+				inside[tripAgain].Leave(Result{Kind: Worked})
+			})
+		})
+	}
+}
+
 func TestRestsGrow(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Config{Patience: time.Millisecond}, func(v visitor) {

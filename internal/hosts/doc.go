@@ -10,7 +10,7 @@
 // ([Ask.First]) do not wait for the number to be found.
 //
 // A gate closes when its host fails again and again, or says when to come back (breaker.go). After the rest one item probes it; what becomes of
-// that decides for the others.
+// that decides for the others. If it tells nothing the next one probes, three times at most.
 //
 // Who finds no place waits for it in [Table.Enter] for [Config.Patience] at most. Who cannot have one by then is told when to
 // come back ([LaterError]): as many items as the host takes are told the same moment.

@@ -36,6 +36,7 @@ type Visit struct {
 	w     *waiter
 	moved atomic.Int64 // bytes that the gates were not told of yet
 	last  atomic.Int64 // when something moved, in Unix nanoseconds
+	told  bool         // the gates were told of bytes; guarded by Table.mu
 	once  sync.Once
 }
 
@@ -100,7 +101,14 @@ func (t *Table) leave(v *Visit, results []Result) {
 		if res.Kind != Neutral {
 			g.limiter.done++
 		}
-		t.learn(g, res, w.probing == g, now)
+		probe := w.probing == g
+		if probe && res.Kind == Neutral && g.breaker.open() {
+			gave := g.key.Side == Source && (bytes > 0 || v.told) // how far what was read came to a destination is not known
+			if gave || g.breaker.inVain() {
+				t.reopen(g, now)
+			}
+		}
+		t.learn(g, res, probe, now)
 		g.limiter.turn(now)
 	}
 	t.unwant(w)
@@ -119,10 +127,7 @@ func (t *Table) learn(g *gate, res Result, probe bool, now time.Time) {
 	case Worked:
 		b.worked()
 		if open && probe {
-			t.resting--
-			t.tell(g, true, now)
-			b.close()
-			g.limiter.restart(b.polite)
+			t.reopen(g, now)
 		}
 	case Refused:
 		g.limiter.recoil(now)
@@ -151,6 +156,14 @@ func (t *Table) learn(g *gate, res Result, probe bool, now time.Time) {
 			t.rested(g, open, now)
 		}
 	}
+}
+
+// reopen ends the rest of a host.
+func (t *Table) reopen(g *gate, now time.Time) {
+	t.resting--
+	t.tell(g, true, now)
+	g.breaker.close()
+	g.limiter.restart(g.breaker.polite)
 }
 
 // rested notes that a rest began, or goes on.
@@ -196,6 +209,7 @@ func (v *Visit) Moved(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, bytes, grew := time.Now(), v.moved.Swap(0), false
+	v.told = true
 	for _, g := range v.w.gates {
 		if g.tenant {
 			continue
