@@ -78,7 +78,7 @@ type workerFlags struct {
 	EgressAllow   []netip.Prefix `help:"Networks (CIDR) that may be dialed beside public addresses. Given, it replaces the default, which is loopback in up and nothing in worker." env:"COPYFLEET_EGRESS_ALLOW" placeholder:"CIDR"`
 	HeaderTimeout time.Duration  `help:"How long a peer may take to answer." default:"20s" env:"COPYFLEET_HEADER_TIMEOUT"`
 	IdleTimeout   time.Duration  `help:"How long a transfer may make no progress." default:"20s" env:"COPYFLEET_IDLE_TIMEOUT"`
-	MinProgress   int64          `help:"Bytes that must move within the idle timeout to count as progress. 1: the slowest peer passes that is not silent." default:"1" env:"COPYFLEET_MIN_PROGRESS"`
+	MinProgress   byteSize       `help:"Bytes that must move within the idle timeout: a source or target that drips is given up. 1: the slowest peer passes that is not silent." default:"4KiB" env:"COPYFLEET_MIN_PROGRESS"`
 	Drain         time.Duration  `help:"How long running items may go on at a shutdown before they are handed back." default:"20s" env:"COPYFLEET_DRAIN"`
 	SpoolDir      string         `help:"Where content of unknown length is kept meanwhile. Default: the data directory in up, else the system's temporary directory." env:"COPYFLEET_SPOOL_DIR" placeholder:"DIR"`
 

@@ -121,7 +121,7 @@ func (f workerFlags) start(
 		return nil, err
 	}
 	client := httpstore.NewClient(httpstore.Options{
-		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout, MinProgress: f.MinProgress,
+		Guard: egress.New(f.EgressAllow), HeaderTimeout: f.HeaderTimeout, IdleTimeout: f.IdleTimeout, MinProgress: int64(f.MinProgress),
 		MaxIdlePerHost: idleConns(f.Slots), UserAgent: userAgent(),
 	})
 	w, err := worker.New(ctx, worker.Config{

@@ -25,9 +25,6 @@ func TestHostilePeers(t *testing.T) {
 				if b.Waits {
 					o.HeaderTimeout, o.IdleTimeout, o.TLSTimeout = limit, limit, limit
 				}
-				if b.Drips {
-					o.MinProgress = 1 << 20
-				}
 			})
 			got, err := meet(t, client, b, b.URL(t)+query)
 			if b.Want.Code == "" {

@@ -28,6 +28,7 @@ type body struct {
 	fresh int64         // bytes since the clock last started anew
 	left  time.Duration // what is left on the clock
 	idle  *wait
+	quiet wait  // for what is left on the clock; changed while nothing is waited for
 	err   error // what every further Read returns
 
 	closed atomic.Bool // by Close, which may run during a Read
@@ -36,9 +37,7 @@ type body struct {
 // newBody returns the body of an answer that belongs to x.
 func newBody(x *exchange, what call, raw io.ReadCloser, size int64) *body {
 	idle := &wait{name: "idle_timeout", what: "no bytes arrived", limit: x.client.opts.IdleTimeout}
-	if x.client.opts.MinProgress > 1 {
-		idle.what = "too few bytes arrived"
-	}
+	idle.slow = idle.tooSlow(x.client.opts.MinProgress, "arrived")
 	return &body{exchange: x, what: what, raw: raw, size: size, idle: idle, left: idle.limit}
 }
 
@@ -50,7 +49,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil || len(p) == 0 {
 		return 0, b.err
 	}
-	b.exchange.dog.resume(b.idle, b.left, nil, 0)
+	b.exchange.dog.resume(b.late(), b.left, nil, 0)
 	n, err := b.raw.Read(p)
 	b.left = b.exchange.dog.stop()
 	if b.read += int64(n); b.size != storage.UnknownSize && b.read > b.size {
@@ -64,6 +63,19 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = b.ended(err)
 	}
 	return n, b.err
+}
+
+// late is what the clock means when it runs out: that the peer is silent, or that what came was too little. A peer that was silent for more than
+// half of the time is told as that.
+func (b *body) late() *wait {
+	if b.fresh > 0 && b.left < b.idle.limit/2 {
+		return b.idle.slow
+	}
+	b.quiet = *b.idle
+	if b.fresh > 0 {
+		b.quiet.limit = b.left.Round(time.Millisecond)
+	}
+	return &b.quiet
 }
 
 // errTooLong ends a body that is longer than it should be. Where there is a Content-Length the transport sees to it; a chunked answer to

@@ -37,7 +37,9 @@ func (c call) fail(class storage.Class, name, message string) *storage.Error {
 func (c call) ended(ctx context.Context) *storage.Error {
 	cause := context.Cause(ctx)
 	if w, ok := errors.AsType[*wait](cause); ok {
-		return c.fail(storage.Timeout, w.name, w.Error())
+		e := c.fail(storage.Timeout, w.name, w.Error())
+		e.Hint = w.hint
+		return e
 	}
 	var e *storage.Error
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

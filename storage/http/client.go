@@ -21,6 +21,7 @@ const (
 	drainLimit         = 2 * time.Second
 	continueLimit      = time.Second // how long an upload waits for 100 (Continue) before it goes ahead
 	maxIdleTotal       = 512         // connections kept, all hosts together
+	minProgress        = 4 << 10     // bytes within the idle timeout
 	tlsSessions        = 256         // TLS sessions kept for resumption
 )
 
@@ -42,8 +43,8 @@ type Options struct {
 	// IdleTimeout limits the time in which a body makes no progress: nothing arrives, or nothing is taken.
 	// Time that our own side takes does not count. Default 30 s.
 	IdleTimeout time.Duration
-	// MinProgress is how many bytes must move within IdleTimeout to count as progress. Default 1, which
-	// lets the slowest peer pass that is not silent.
+	// MinProgress is how many bytes must move within IdleTimeout to count as progress. Default 4 KiB: a peer that drips would hold a slot
+	// for ever, and one of 300 bytes a second passes. 1 lets the slowest peer pass that is not silent.
 	MinProgress int64
 
 	// MaxIdlePerHost is how many unused connections are kept for one host. Default 32.
@@ -66,7 +67,7 @@ func (o Options) withDefaults() Options {
 	o.TLSTimeout = orDefault(o.TLSTimeout, 10*time.Second)
 	o.HeaderTimeout = orDefault(o.HeaderTimeout, 60*time.Second)
 	o.IdleTimeout = orDefault(o.IdleTimeout, 30*time.Second)
-	o.MinProgress = orDefault(o.MinProgress, 1)
+	o.MinProgress = orDefault(o.MinProgress, minProgress)
 	o.MaxIdlePerHost = orDefault(o.MaxIdlePerHost, 32)
 	o.KeepIdle = orDefault(o.KeepIdle, 30*time.Second)
 	if o.UserAgent == "" {

@@ -12,6 +12,16 @@ type wait struct {
 	name  string        // the end of the error's code: "idle_timeout"
 	what  string        // what did not happen, for the message: "no bytes arrived"
 	limit time.Duration // how long it may not happen
+	slow  *wait         // what it is when a little happened, but too little; nil: the same
+	hint  string
+}
+
+// tooSlow returns the wait for at least so many bytes of which some came. verb says what became of them.
+func (w *wait) tooSlow(least int64, verb string) *wait {
+	return &wait{
+		name: "too_slow", what: fmt.Sprintf("fewer than %d bytes %s", least, verb), limit: w.limit,
+		hint: "the peer is slower than workers bear (--min-progress, --idle-timeout)",
+	}
 }
 
 // Error returns the message that users see.
@@ -82,10 +92,15 @@ func (d *watchdog) expire() {
 		return
 	}
 	if d.moved != nil {
-		if now := d.moved(); now-d.seen >= d.least {
+		now := d.moved()
+		if now-d.seen >= d.least {
 			d.seen = now
 			d.deadline = time.Now().Add(d.current.limit)
 			d.timer.Reset(d.current.limit)
+			return
+		}
+		if now > d.seen && d.current.slow != nil {
+			d.cancel(d.current.slow)
 			return
 		}
 	}

@@ -116,7 +116,9 @@ func (t *transfer) acknowledged() int64 { return t.conn.Load().acknowledged() }
 
 // idleWait is the wait for the receiver to take bytes.
 func (t *transfer) idleWait() *wait {
-	return &wait{name: "idle_timeout", what: "the receiver took no bytes", limit: t.client.opts.IdleTimeout}
+	w := &wait{name: "idle_timeout", what: "the receiver took no bytes", limit: t.client.opts.IdleTimeout}
+	w.slow = w.tooSlow(t.client.opts.MinProgress, "were taken")
+	return w
 }
 
 // wrongLength returns the error for content that has not the length it was announced with. It is the fault of

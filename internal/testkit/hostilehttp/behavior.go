@@ -54,7 +54,6 @@ type Behavior struct {
 	Unsized bool
 
 	Waits  bool // it ends by a limit on time, which the test sets
-	Drips  bool // beyond that, by the least progress within it
 	TLS    bool // its URL begins with https
 	Alone  bool // only for calls of the driver: an item would take too long, or for ever
 	script func(p *Peer)

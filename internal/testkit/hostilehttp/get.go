@@ -1,6 +1,7 @@
 package hostilehttp
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -49,25 +50,32 @@ func connections() []Behavior {
 func lengths() []Behavior {
 	const ten = ok + "Content-Length: 10\r\n\r\n"
 	idle := Want{Class: storage.Timeout, Code: "source_idle_timeout", Message: "Network timeout: no bytes arrived within"}
-	slow := idle
-	slow.Message = "Network timeout: too few bytes arrived within"
-	drips := waits(acts("body-drips", slow, func(p *Peer) {
-		p.Say(ok + "Content-Length: 100000000\r\n\r\n")
-		p.Drip(".", time.Millisecond)
-	}))
-	drips.Drips = true
-	item := idle
-	item.Message = "Network timeout: " // what the least progress is called depends on its size
-	silent := waits(acts("body-silent", idle, func(p *Peer) { p.Say(ten); p.Hang() }))
-	stalls := waits(acts("body-stalls", idle, func(p *Peer) { p.Say(ten + "12345"); p.Hang() }))
-	silent.Item, stalls.Item = &item, &item
+	slow := Want{Class: storage.Timeout, Code: "source_too_slow", Message: "Network timeout: fewer than "}
+	const drip = 20 * time.Millisecond // far less than what must move, far more often than a peer must be heard of
 	return []Behavior{
 		get("body-short", shortBody, ten+"12345"),
 		get("body-missing", shortBody, ten),
 		acts("body-reset", Want{Class: storage.Interrupted, Code: "source_reset", Message: "the connection was reset after"},
 			func(p *Peer) { p.Say(ten + "12345"); p.Reset() }),
-		silent, stalls,
-		drips,
+		waits(acts("body-silent", idle, func(p *Peer) { p.Say(ten); p.Hang() })),
+		waits(acts("body-stalls", idle, func(p *Peer) { p.Say(ten + "12345"); p.Hang() })),
+		waits(acts("body-drips", slow, func(p *Peer) {
+			p.Say(ok + "Content-Length: 100000000\r\n\r\n")
+			p.Drip(".", drip)
+		})),
+		waits(acts("body-drips-chunks", slow, func(p *Peer) {
+			p.Say(ok + "Transfer-Encoding: chunked\r\n\r\n")
+			p.Drip("1\r\n.\r\n", drip)
+		})),
+		{Name: "body-drips-on", Want: slow, Waits: true, script: func(p *Peer) { // also what it is asked for by range
+			const size = 100000000
+			from, status := 0, ok
+			if _, err := fmt.Sscanf(p.Request().Header.Get("Range"), "bytes=%d-", &from); err == nil {
+				status = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %d-%d/%d\r\n", from, size-1, size)
+			}
+			p.Say("%sETag: \"drips\"\r\nAccept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n", status, size-from)
+			p.Drip(".", drip)
+		}},
 		fine("body-null-bytes", ten+"\x00\x00\x00\x00\x00\r\n\r\n\x00", "\x00\x00\x00\x00\x00\r\n\r\n\x00"),
 		fine("body-gzip-unasked", ok+"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\x00\x00", "\x1f\x8b\x08\x00\x00"),
 		unsized("body-until-close", "HTTP/1.0 200 OK\r\n\r\n"+Content, Content),
