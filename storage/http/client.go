@@ -101,6 +101,7 @@ func NewClient(opts Options) *Client {
 		names: newNames(opts.Resolver, opts.ConnectTimeout),
 		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
+			NextProtos:         []string{"http/1.1"}, // not h2: docs/performance.md tells what it costs
 			RootCAs:            opts.RootCAs,
 			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
 		},
