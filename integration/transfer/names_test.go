@@ -75,7 +75,7 @@ func TestNamesThatAreRefused(t *testing.T) {
 		"256 bytes": strings.Repeat("n", 256), "256 bytes of UTF-8": strings.Repeat("é", 128), "invalid UTF-8": "a\xffb", "cut UTF-8": "a\xc3", "half of a surrogate": `a\ud800b`,
 		"parent": "..", "current": ".", "none": "", "ours": ".copyfleet-x", "parent of all": "../../x",
 	} {
-		line := fmt.Sprintf(`{"src":{"type":"httpGetLocation","url":"%s/a"},"dest":{"type":"sandboxFileLocation","sandbox":"%s","path":"/%s"}}`, f.source.URL, f.Sandbox, raw)
+		line := `{"src":{"type":"httpGetLocation","url":"` + f.source.URL + `/a"},"dest":{"type":"sandboxFileLocation","sandbox":"` + f.Sandbox + `","path":"/` + raw + `"}}`
 		answer, err := f.API.Post(t.Context(), "/v1/batches", mixtest.NDJSON, nil, bytes.NewReader([]byte(line+"\n")))
 		if err != nil || answer.Status/100 != 4 || answer.Status == http.StatusTooManyRequests {
 			t.Errorf("%s: %d %v %s", name, answer.Status, err, answer.Body)

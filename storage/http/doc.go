@@ -1,5 +1,6 @@
 // Package httpstore reads from and writes to HTTP endpoints: GET, PUT, and POST of a form (RFC 9110,
-// RFC 9112, RFC 7578). It speaks HTTP/1.1, which is what moves bulk with less processor time (BenchmarkProtocols in integration/bench), over its own transport, which uses no proxy, follows no redirect
+// RFC 9112, RFC 7578). It speaks HTTP/1.1, which moves bulk with less processor time than HTTP/2 (BenchmarkProtocols in
+// integration/bench), over its own transport, which uses no proxy, follows no redirect
 // by itself, decompresses nothing and asks an address guard about each address before it is connected to.
 //
 // Beside moving bytes it can look without moving any (stat.go): a source is asked with HEAD or for its first byte, a receiver of
