@@ -8,6 +8,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/internal/hosts"
+	"github.com/copyfleet/copyfleet/internal/observe"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/resume"
@@ -46,7 +47,8 @@ type copier struct {
 	drivers    Drivers
 	spoolDir   string
 	spoolLimit int64
-	progress   *progress // nil: nobody is told
+	progress   *progress        // nil: nobody is told
+	metrics    *observe.Metrics // nil: nothing is measured
 }
 
 // transfer is one copy to be made.
@@ -141,22 +143,22 @@ func (c *copier) join(ctx context.Context, t transfer, source storage.Source, ob
 }
 
 // open opens the source. A body that breaks off goes on by itself, where the source can be read from the middle; each time is counted. A
-// file that breaks off will do so again.
+// file of a directory that breaks off will do so again.
 func (c *copier) open(ctx context.Context, t transfer, source storage.Source, resumes *atomic.Int64) (*storage.Object, error) {
-	if t.src.Type == protocol.SandboxFile {
-		return t.paced(ctx)(source.Open(ctx))
+	if c.inDirectory(t.src) {
+		return source.Open(ctx) //nolint:wrapcheck // the driver's own words
 	}
-	return t.paced(ctx)(resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }}))
+	return resume.Open(ctx, source, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
 }
 
 // openRange opens a part of the source, in the same way.
 func (c *copier) openRange(
 	ctx context.Context, t *transfer, source storage.Ranger, mark storage.Mark, offset, length int64, resumes *atomic.Int64,
 ) (*storage.Object, error) {
-	if t.src.Type == protocol.SandboxFile {
-		return t.paced(ctx)(source.OpenRange(ctx, mark, offset, length))
+	if c.inDirectory(t.src) {
+		return source.OpenRange(ctx, mark, offset, length) //nolint:wrapcheck // the driver's own words
 	}
-	return t.paced(ctx)(resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }}))
+	return resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
 }
 
 // restartOf says why an attempt that is not the first one begins at the first byte; "": it is the first, or nothing was to be continued.
@@ -233,7 +235,8 @@ func (c *copier) discard(t transfer) error {
 	return nil
 }
 
-func (c *copier) source(t transfer) storage.Source {
+// driverSource is the source of a transfer as its driver gives it.
+func (c *copier) driverSource(t transfer) storage.Source {
 	switch t.src.Type {
 	case protocol.SandboxFile:
 		return c.drivers.Sandboxes.Source(string(t.org), string(t.src.Sandbox), t.src.Path)
@@ -246,7 +249,8 @@ func (c *copier) source(t transfer) storage.Source {
 	return unsupported{t.src.Type}
 }
 
-func (c *copier) destination(t transfer) storage.Destination {
+// driverDestination is the destination of a transfer as its driver gives it.
+func (c *copier) driverDestination(t transfer) storage.Destination {
 	switch t.dest.Type {
 	case protocol.SandboxFile:
 		return c.drivers.Sandboxes.Destination(string(t.org), string(t.dest.Sandbox), t.dest.Path, t.temp, t.stale)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/internal/observe"
 	"github.com/copyfleet/copyfleet/protocol"
-	"github.com/copyfleet/copyfleet/storage"
 )
 
 // codeHostRest is the code of what was decided about an item without an attempt, because its host is left alone.
@@ -45,10 +43,10 @@ func (w *Worker) hostState() observe.Hosts {
 func (c *copier) locatedAt(place protocol.Location) string {
 	switch place.Type {
 	case protocol.SandboxFile:
-		if _, ok := c.drivers.Sandboxes.(interface{ InStore() }); ok {
-			return objectHost
+		if c.inDirectory(place) {
+			return ""
 		}
-		return ""
+		return objectHost
 	case protocol.Object:
 		return objectHost
 	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
@@ -62,6 +60,12 @@ func (c *copier) locatedAt(place protocol.Location) string {
 		host += ports[u.Scheme]
 	}
 	return u.Scheme + "://" + host
+}
+
+// inDirectory reports whether a location is a file of this machine: in a sandbox that is a directory, not an object of the store.
+func (c *copier) inDirectory(place protocol.Location) bool {
+	_, inStore := c.drivers.Sandboxes.(interface{ InStore() })
+	return place.Type == protocol.SandboxFile && !inStore
 }
 
 // objectHost stands for the one object store that a worker knows.
@@ -210,20 +214,4 @@ func visitKind(f *protocol.Failure, moved bool) hosts.Kind {
 	case protocol.NoSpace, protocol.ForbiddenAddress, protocol.Internal, protocol.Lost, protocol.Canceled:
 	}
 	return hosts.Neutral
-}
-
-// paced returns a function that has the body of an opened source counted, and held to the rates of the hosts that the copy visits.
-func (t *transfer) paced(ctx context.Context) func(*storage.Object, error) (*storage.Object, error) {
-	return func(object *storage.Object, err error) (*storage.Object, error) {
-		if err == nil && t.visit != nil {
-			object.Body = pacedBody{t.visit.Reader(ctx, object.Body), object.Body}
-		}
-		return object, err
-	}
-}
-
-// pacedBody is read through one thing and closed by another.
-type pacedBody struct {
-	io.Reader
-	io.Closer
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/decorate"
 )
 
 // Limits of plans, a worker. They take no slots: a plan moves no content.
@@ -214,7 +215,7 @@ func (l *itemLook) dest(ctx context.Context, c *copier) {
 	dest := &l.planned.Dest
 	dest.ExpiresAt = l.expiry(sideDest, l.transfer.dest)
 	d := c.destination(l.transfer)
-	if limited, ok := d.(interface{ LargestPut() int64 }); ok {
+	if limited, ok := decorate.Inner(d).(interface{ LargestPut() int64 }); ok {
 		most := limited.LargestPut()
 		if dest.MaxBytes = &most; l.size > most {
 			l.problem(protocol.PlanError, sideDest, protocol.Failure{

@@ -47,7 +47,7 @@ func isCode(err error, code string) bool {
 }
 
 func (o *owner) readOnce(ctx context.Context, etag string) error {
-	object, err := resume.Open(ctx, o.w.copier.source(transfer{org: o.t.org, src: o.t.dest}), resume.Options{})
+	object, err := resume.Open(ctx, o.w.copier.source(transfer{org: o.t.org, src: o.t.dest, visit: o.t.visit}), resume.Options{})
 	if err != nil {
 		return err //nolint:wrapcheck // of the destination
 	}

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// TestAFileThatNobodyDigestsIsSent holds a copy from file to file to what is expected of it, with digests and without.
+// TestAFileThatNobodyDigestsIsSent holds a copy from file to file to what is expected of it, with digests and without. It visits no host that
+// would limit it, as items of a worker do.
 func TestAFileThatNobodyDigestsIsSent(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("0123456789"), 200_000)
@@ -35,9 +37,9 @@ func TestAFileThatNobodyDigestsIsSent(t *testing.T) {
 		}
 		tr := transfer{
 			org: "ORG", src: inSandbox("/from"), dest: inSandbox("/to"), temp: "t", digest: row.digest, expect: row.expect,
-			fence: func() error { return nil },
+			fence: func() error { return nil }, visit: visiting(t, hosts.Config{}, ""),
 		}
-		object, err := b.copier.source(tr).Open(t.Context())
+		object, err := b.copier.open(t.Context(), tr, b.copier.source(tr), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

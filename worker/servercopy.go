@@ -17,8 +17,9 @@ func (c *copier) direct(ctx context.Context, t transfer) (came copied, took bool
 	if !stored(t.src) || !stored(t.dest) {
 		return copied{}, false, nil
 	}
+	_, can := c.driverDestination(t).(storage.DirectCopier)
 	destination, ok := c.destination(t).(storage.DirectCopier)
-	if !ok {
+	if !can || !ok {
 		return copied{}, false, nil
 	}
 	source := c.source(t)
@@ -32,7 +33,7 @@ func (c *copier) direct(ctx context.Context, t transfer) (came copied, took bool
 	if !vouched {
 		return copied{}, false, nil
 	}
-	result, took, err := destination.CopyFrom(ctx, source, storage.DirectCopy{Mark: known.Mark, OnlyNew: t.onlyNew(), Ready: t.ready})
+	result, took, err := destination.CopyFrom(ctx, c.driverSource(t), storage.DirectCopy{Mark: known.Mark, OnlyNew: t.onlyNew(), Ready: t.ready})
 	switch {
 	case !took && err == nil:
 		return copied{}, false, nil

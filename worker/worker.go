@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		controls:  newControls(control, conn, claims, &cfg),
 		starter:   newStarter(),
 		reporter:  newReporter(&cfg),
-		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn)},
+		copier:    &copier{drivers: drivers, spoolDir: cfg.SpoolDir, spoolLimit: cfg.SpoolLimit, progress: newProgress(cfg.ID, conn), metrics: cfg.Metrics},
 		sealer:    sealer,
 		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
 		parts:     partRecords{parts},

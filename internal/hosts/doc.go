@@ -1,6 +1,7 @@
 // Package hosts decides when an item may use the hosts that it reads from and writes to: how many items are at one host at once, how many
 // requests and bytes a second, and whether a host that failed is left alone for a while. It does no input and output and knows nothing
-// of queues; it is told what became of each visit.
+// of queues; it is told what became of each visit. Bytes a second are held by package storage/limited, which is put around what is read
+// ([Visit.Rates]).
 //
 // A host, as a source or as a destination, is a gate with places. How many is found out (limiter.go): few at first, twice as many after
 // each round that brought more throughput, fewer when the host says so or fails, and later more or fewer by trial. While items of other

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/copyfleet/copyfleet/storage/limited"
 )
 
 // Side is what an item does at a host.
@@ -244,7 +246,7 @@ func (t *Table) of(ask Ask, now time.Time) []*gate {
 		if g == nil {
 			g = &gate{
 				key: key, limiter: newLimiter(t.cfg.Most),
-				requests: bucket(t.cfg.HostRequests), bytes: bucket(t.cfg.HostBytes),
+				requests: bucket(t.cfg.HostRequests), bytes: limited.New(t.cfg.HostBytes),
 			}
 			t.gates[key] = g
 			t.sweep(now)
@@ -255,7 +257,7 @@ func (t *Table) of(ask Ask, now time.Time) []*gate {
 	if ask.Tenant != "" && (t.cfg.TenantRequests > 0 || t.cfg.TenantBytes > 0) {
 		g := t.tenants[ask.Tenant]
 		if g == nil {
-			g = &gate{key: Key{Tenant, ask.Tenant}, tenant: true, requests: bucket(t.cfg.TenantRequests), bytes: bucket(t.cfg.TenantBytes)}
+			g = &gate{key: Key{Tenant, ask.Tenant}, tenant: true, requests: bucket(t.cfg.TenantRequests), bytes: limited.New(t.cfg.TenantBytes)}
 			t.tenants[ask.Tenant] = g
 			t.sweep(now)
 		}

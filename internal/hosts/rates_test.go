@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/copyfleet/copyfleet/storage/limited"
 )
 
 // zeros never ends.
@@ -56,7 +58,7 @@ func TestRatesHold(t *testing.T) {
 							}
 							requests.Add(1)
 							if row.bytes > 0 {
-								n, _ := io.CopyN(io.Discard, v.Reader(ctx, zeros{}), 300<<10) // an end of the time in between shows in n
+								n, _ := io.CopyN(io.Discard, limited.Reader(ctx, zeros{}, v.Rates()...), 300<<10) // an end of the time in between shows in n
 								bytes.Add(n)
 							} else {
 								rest(ctx, time.Millisecond)

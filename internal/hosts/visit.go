@@ -1,8 +1,6 @@
 package hosts
 
 import (
-	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +35,7 @@ type Visit struct {
 	moved atomic.Int64 // bytes that the gates were not told of yet
 	last  atomic.Int64 // when something moved, in Unix nanoseconds
 	told  bool         // the gates were told of bytes; guarded by Table.mu
+	left  atomic.Bool
 	once  sync.Once
 }
 
@@ -74,7 +73,10 @@ func (v *Visit) Leave(results ...Result) {
 	if v == nil {
 		return
 	}
-	v.once.Do(func() { v.table.leave(v, results) })
+	v.once.Do(func() {
+		v.left.Store(true)
+		v.table.leave(v, results)
+	})
 }
 
 func (t *Table) leave(v *Visit, results []Result) {
@@ -199,8 +201,11 @@ func (t *Table) Rests(key Key) time.Duration {
 // moreBytes is after how many bytes the gates are told.
 const moreBytes = 1 << 20
 
-// Moved notes bytes that passed the hosts.
+// Moved notes bytes that passed the hosts. After the visit, and without one, nobody learns from them.
 func (v *Visit) Moved(n int) {
+	if v == nil || v.left.Load() {
+		return
+	}
 	v.last.Store(time.Now().UnixNano())
 	if v.moved.Add(int64(n)) < moreBytes {
 		return
@@ -223,51 +228,25 @@ func (v *Visit) Moved(n int) {
 	}
 }
 
-// Reader counts what is read through it, and holds it to the rates of the visit. A read that waits ends with the context.
-func (v *Visit) Reader(ctx context.Context, r io.Reader) io.Reader {
-	counted := &reader{ctx: ctx, from: r, visit: v}
+// Rates are the limits of bytes a second that hold for what the visit moves, of its hosts and its tenant; none: any number may pass. They
+// hold after the visit as well. A nil visit has none.
+func (v *Visit) Rates() []*rate.Limiter {
+	var rates []*rate.Limiter
+	if v == nil {
+		return nil
+	}
 	for _, g := range v.w.gates {
 		if g.bytes != nil {
-			counted.limits = append(counted.limits, g.bytes)
+			rates = append(rates, g.bytes)
 		}
 	}
-	return counted
+	return rates
 }
 
-type reader struct {
-	ctx    context.Context
-	from   io.Reader
-	visit  *Visit
-	limits []*rate.Limiter
-}
-
-// Read implements io.Reader.
-func (r *reader) Read(p []byte) (int, error) {
-	for _, l := range r.limits {
-		if burst := l.Burst(); len(p) > burst {
-			p = p[:burst]
-		}
-	}
-	n, err := r.from.Read(p)
-	if n <= 0 {
-		return n, err
-	}
-	for _, l := range r.limits {
-		if waited := l.WaitN(r.ctx, n); waited != nil {
-			if r.ctx.Err() != nil {
-				return n, context.Cause(r.ctx) //nolint:wrapcheck // says whose wish it was
-			}
-			return n, context.DeadlineExceeded // it would pass during the wait
-		}
-	}
-	r.visit.Moved(n)
-	return n, err
-}
-
-// burstShare is how much of a second's worth a bucket holds.
+// burstShare is how much of a second's worth of requests a bucket holds.
 const burstShare = 10
 
-// bucket returns a bucket of tokens; nil: any number.
+// bucket returns a bucket of requests; nil: any number.
 func bucket(perSecond float64) *rate.Limiter {
 	if perSecond <= 0 {
 		return nil

@@ -30,6 +30,7 @@ type Metrics struct {
 	attempts metric.Int64Counter
 	bytes    metric.Int64Counter
 	stages   metric.Float64Histogram
+	storage  metric.Float64Histogram
 	fed      metric.Int64Counter
 	folded   metric.Int64Counter
 	commits  metric.Float64Histogram
@@ -78,6 +79,7 @@ func (m *Metrics) instruments() error {
 	m.attempts = counter(nameAttempts, "", "Attempts at items that ended.")
 	m.bytes = counter(nameBytes, "By", "Bytes that arrived at destinations.")
 	m.stages = histogram(nameStages, "Time that items spend in each stage.", longBounds)
+	m.storage = histogram(nameStorage, "Time that uses of sources and destinations take.", longBounds)
 	m.fed = counter(nameFed, "", "Items put into the queue from manifests.")
 	m.folded = counter(nameFolded, "", "Reports folded into receipts.")
 	m.commits = histogram(nameCommits, "Time to commit receipts.", shortBounds)
@@ -152,6 +154,14 @@ func (m *Metrics) Webhook(ctx context.Context, outcome string) {
 func (m *Metrics) Stage(ctx context.Context, stage Stage, took time.Duration) {
 	if m != nil {
 		m.stages.Record(ctx, took.Seconds(), m.sets.of(attribute.String(keyStage, string(stage))))
+	}
+}
+
+// Storage records a use of a source or a destination: the driver, the method, and the class of the failure ("": it was none).
+func (m *Metrics) Storage(ctx context.Context, driver, op, class string, took time.Duration) {
+	if m != nil {
+		set := m.sets.of(attribute.String(keyDriver, driver), attribute.String(keyOp, op), attribute.String(keyClass, class))
+		m.storage.Record(ctx, took.Seconds(), set)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	nameAttempts = "copyfleet.attempts"              // attempts, by outcome and class
 	nameBytes    = "copyfleet.copied"                // bytes at destinations
 	nameStages   = "copyfleet.stage.duration"        // time of an item in each stage
+	nameStorage  = "copyfleet.storage.duration"      // uses of sources and destinations, by driver, method and class of the failure
 	nameFed      = "copyfleet.fed.items"             // items put into the queue from manifests
 	nameUnfed    = "copyfleet.unfed.items"           // items in manifests that are yet to be put into the queue
 	nameFolded   = "copyfleet.folded.reports"        // reports that became receipts
@@ -36,6 +37,8 @@ const (
 	keyClass   = "class"
 	keyStage   = "stage"
 	keyResult  = "result"
+	keyDriver  = "driver"
+	keyOp      = "op"
 )
 
 // Stage is a part of an item's way through a worker.

@@ -40,6 +40,7 @@ func TestMetricsShowWhatWasRecorded(t *testing.T) {
 	m.Attempt(ctx, "succeeded", "", 4096)
 	m.Attempt(ctx, "failed", "not_found", 0)
 	m.Stage(ctx, StageCopy, 2*time.Millisecond)
+	m.Storage(ctx, "object", "put", "throttled", 2*time.Millisecond)
 	m.Fed(ctx, 7)
 	m.Folded(ctx, 8)
 	m.Commit(ctx, "ok", time.Millisecond)
@@ -62,6 +63,7 @@ func TestMetricsShowWhatWasRecorded(t *testing.T) {
 		`copyfleet_accepted_items_total{lane="bulk"} 1000`, `copyfleet_accepted_batches_total{lane="bulk"} 1`,
 		`copyfleet_attempts_total{class="",outcome="succeeded"} 1`, `copyfleet_attempts_total{class="not_found",outcome="failed"} 1`,
 		`copyfleet_copied_bytes_total 4096`, `copyfleet_stage_duration_seconds_count{stage="copy"} 1`, `copyfleet_fed_items_total 7`,
+		`copyfleet_storage_duration_seconds_count{class="throttled",driver="object",op="put"} 1`,
 		`copyfleet_folded_reports_total 8`, `copyfleet_commit_duration_seconds_count{result="ok"} 1`, `copyfleet_webhooks_total{outcome="succeeded"} 1`,
 		`copyfleet_watchers 1`, `copyfleet_slots{state="busy"} 3`, `copyfleet_slots{state="free"} 29`, `copyfleet_queue_items{lane="bulk",state="waiting"} 5`,
 		`copyfleet_queue_items{lane="bulk",state="held"} 2`, `copyfleet_queue_age_seconds{lane="bulk"} 1.5`, `copyfleet_aggregator_lag 4`, `copyfleet_unfed_items 9`,
@@ -105,6 +107,7 @@ func TestNilMeasuresNothing(t *testing.T) {
 	m.Attempt(t.Context(), "failed", "denied", 1)
 	m.Webhook(t.Context(), "failed")
 	m.Stage(t.Context(), StageQueue, 1)
+	m.Storage(t.Context(), "http", "open", "", 1)
 	m.Fed(t.Context(), 1)
 	m.Folded(t.Context(), 1)
 	m.Commit(t.Context(), "ok", 1)

@@ -65,11 +65,21 @@ type closer struct {
 	io.Closer
 }
 
+// sendCloser is one of a file that the system can copy by itself: what Body gave in its place can do so too, or is the file itself.
+type sendCloser struct {
+	storage.FileSender
+	io.Closer
+}
+
 func (h Hooks) closing(ctx context.Context, op Op, body io.ReadCloser) io.ReadCloser {
 	if h.Body == nil {
 		return body
 	}
-	return closer{h.body(ctx, op, body), body}
+	read := h.body(ctx, op, body)
+	if sender, ok := read.(storage.FileSender); ok {
+		return sendCloser{sender, body}
+	}
+	return closer{read, body}
 }
 
 // Inner returns what was decorated, be it several times, and v itself if nothing was.

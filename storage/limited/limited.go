@@ -1,8 +1,9 @@
 // Package limited holds sources and destinations to a number of bytes a second, which many of them may share.
 //
 // What is read passes in pieces no larger than a burst, and waits for each as long as it must; memory does not grow, and no byte is read
-// ahead of its turn but one piece. Waits end with the context. Over seconds the rate holds; within a burst, a quarter of a second at the
-// rate but no less than 4 KiB and no more than 1 MiB, it does not. A copy by the store itself passes no byte here and is not limited.
+// ahead of its turn but one piece. Waits end with the context. Over seconds the rate holds; within a burst, a tenth of a second at the
+// rate but no less than 4 KiB, it does not. A copy by the store itself passes no byte here and is not limited. A file that the system could
+// copy by itself is read, so that it can be held back.
 package limited
 
 import (
@@ -15,18 +16,19 @@ import (
 	"github.com/copyfleet/copyfleet/storage/decorate"
 )
 
-// Limits of a burst, in bytes: a smaller one costs a timer for little, a larger one is felt by who shares the rate.
+// Limits of a burst, in bytes: a smaller one costs a timer for little, a larger one is a number of its own.
 const (
 	leastBurst = 4 << 10
-	mostBurst  = 1 << 20
+	mostBurst  = 1 << 30
+	burstShare = 10 // of a second
 )
 
 // New returns a limiter of bytes a second, which many may share; nil, which limits nothing, for 0 and less.
-func New(bytes int64) *rate.Limiter {
+func New(bytes float64) *rate.Limiter {
 	if bytes <= 0 {
 		return nil
 	}
-	return rate.NewLimiter(rate.Limit(bytes), int(min(max(bytes/4, leastBurst), mostBurst)))
+	return rate.NewLimiter(rate.Limit(bytes), int(min(max(bytes/burstShare, leastBurst), mostBurst)))
 }
 
 // Source limits what is read of a source, by each of the limiters; a nil one limits nothing.

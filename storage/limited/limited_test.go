@@ -34,7 +34,7 @@ func TestRateHolds(t *testing.T) {
 	t.Parallel()
 	for _, perSecond := range []int64{20_000, 100_000, 5 << 20, 1 << 30} {
 		synctest.Test(t, func(t *testing.T) {
-			l := limited.New(perSecond)
+			l := limited.New(float64(perSecond))
 			data := make([]byte, 5*perSecond/2)
 			if perSecond == 1<<30 {
 				data = data[:32<<20]

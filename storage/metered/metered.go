@@ -7,6 +7,7 @@ package metered
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
@@ -23,8 +24,8 @@ type Use struct {
 
 // Told are who is told. Each may be nil, is called by many at once, and holds up who does the work.
 type Told struct {
-	Used func(use Use)
-	// Moved is called for each piece that was read of a source, or for a destination.
+	Used func(ctx context.Context, use Use)
+	// Moved is called for each piece that was read of a source, or for a destination, or that the system copied of a file by itself.
 	Moved func(op decorate.Op, bytes int)
 }
 
@@ -41,19 +42,25 @@ func Destination(inner storage.Destination, told Told) storage.Destination {
 func (t Told) hooks() decorate.Hooks {
 	var hooks decorate.Hooks
 	if t.Used != nil {
-		hooks.Call = func(_ context.Context, op decorate.Op, call func() error) error {
+		hooks.Call = func(ctx context.Context, op decorate.Op, call func() error) error {
 			begun := time.Now()
 			err := call()
 			use := Use{Op: op, Failed: err != nil, Took: time.Since(begun)}
 			if err != nil {
 				use.Class = storage.ClassOf(err)
 			}
-			t.Used(use)
+			t.Used(ctx, use)
 			return err
 		}
 	}
 	if t.Moved != nil {
-		hooks.Body = func(_ context.Context, op decorate.Op, body io.Reader) io.Reader { return &counted{body, op, t.Moved} }
+		hooks.Body = func(_ context.Context, op decorate.Op, body io.Reader) io.Reader {
+			c := counted{body, op, t.Moved}
+			if file, ok := body.(storage.FileSender); ok {
+				return &countedFile{c, file}
+			}
+			return &c
+		}
 	}
 	return hooks
 }
@@ -69,6 +76,22 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.inner.Read(p)
 	if n > 0 {
 		c.moved(c.op, n)
+	}
+	return n, err
+}
+
+// countedFile tells as well what the system copies of a file.
+type countedFile struct {
+	counted
+
+	file storage.FileSender
+}
+
+// SendFile implements storage.FileSender.
+func (c *countedFile) SendFile(to *os.File, most int64) (int64, error) {
+	n, err := c.file.SendFile(to, most)
+	if n > 0 {
+		c.moved(c.op, int(n))
 	}
 	return n, err
 }

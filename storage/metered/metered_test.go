@@ -2,8 +2,11 @@ package metered_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestConformance(t *testing.T) {
 	var uses, bytes atomic.Int64
 	told := metered.Told{
-		Used:  func(metered.Use) { uses.Add(1) },
+		Used:  func(_ context.Context, _ metered.Use) { uses.Add(1) },
 		Moved: func(_ decorate.Op, n int) { bytes.Add(int64(n)) },
 	}
 	storagetest.Run(t, storagetest.Around(
@@ -45,7 +48,7 @@ func TestWhatIsTold(t *testing.T) {
 		var uses []metered.Use
 		moved := map[decorate.Op]int{}
 		told := metered.Told{
-			Used: func(u metered.Use) {
+			Used: func(_ context.Context, u metered.Use) {
 				mu.Lock()
 				defer mu.Unlock()
 				uses = append(uses, u)
@@ -99,5 +102,44 @@ func TestNobodyIsTold(t *testing.T) {
 	_, err := d.Put(t.Context(), storage.Content{Body: io.NopCloser(bytes.NewReader(nil)), Size: 0})
 	if !errors.Is(err, fault) {
 		t.Errorf("error %v, want the fault", err)
+	}
+}
+
+// file is a source whose body the system can copy by itself.
+type file struct{ storage.Source }
+
+func (f file) Open(ctx context.Context) (*storage.Object, error) {
+	object, err := f.Source.Open(ctx)
+	if err == nil {
+		object.Body = sender{object.Body}
+	}
+	return object, err
+}
+
+type sender struct{ io.ReadCloser }
+
+func (s sender) SendFile(to *os.File, most int64) (int64, error) { return io.CopyN(to, s, most) }
+
+// TestAFileStaysOne counts what the system copies of a file, which it can do as before.
+func TestAFileStaysOne(t *testing.T) {
+	t.Parallel()
+	moved := 0
+	told := metered.Told{Moved: func(_ decorate.Op, n int) { moved += n }}
+	object, err := metered.Source(metered.Source(file{memory.NewSource(make([]byte, 1000))}, told), told).Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer object.Body.Close()
+	to, err := os.Create(filepath.Join(t.TempDir(), "to"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	body, ok := object.Body.(storage.FileSender)
+	if !ok {
+		t.Fatalf("the body is a %T", object.Body)
+	}
+	if n, err := body.SendFile(to, 700); n != 700 || err != nil || moved != 2*700 {
+		t.Errorf("%d bytes, %v; told of %d", n, err, moved)
 	}
 }

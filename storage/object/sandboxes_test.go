@@ -44,11 +44,20 @@ func TestSandboxesConformance(t *testing.T) {
 			}
 		}
 		storagetest.Run(t, storagetest.Harness{
-			Features: storagetest.Features{Source: true, Destination: true, OnlyNew: true},
+			Features: storagetest.Features{Source: true, Ranges: true, Destination: true, OnlyNew: true},
 			NewSource: func(t *testing.T, data []byte) storage.Source {
 				path := newPath()
 				e.seed(t, bucket, "boxes/ORG-a/SBX-1"+path, data)
 				return boxes.Source("ORG-a", "SBX-1", path)
+			},
+			NewRanger: func(t *testing.T, data []byte) (storage.Ranger, func([]byte)) {
+				path := newPath()
+				e.seed(t, bucket, "boxes/ORG-a/SBX-1"+path, data)
+				ranger, ok := boxes.Source("ORG-a", "SBX-1", path).(storage.Ranger)
+				if !ok {
+					t.Fatal("files cannot be read in ranges")
+				}
+				return ranger, func(data []byte) { e.seed(t, bucket, "boxes/ORG-a/SBX-1"+path, data) }
 			},
 			Missing:   func(*testing.T) storage.Source { return boxes.Source("ORG-a", "SBX-1", "/missing") },
 			NewTarget: func(*testing.T) storagetest.Target { return target(newPath()) },
