@@ -10,6 +10,8 @@ import (
 
 // Codes that those who continue a copy act upon. Drivers of [Ranger] and [PartDestination] use them.
 const (
+	// CodeSourceShort: the source has, or gave, fewer bytes than it said.
+	CodeSourceShort = "source_short"
 	// CodeSourceChanged: the source is not, or not any more, what its [Mark] says. Its class is Corrupt.
 	CodeSourceChanged = "source_changed"
 	// CodeNoRanges: the source gives itself only as a whole. Its class is Invalid.

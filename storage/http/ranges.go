@@ -17,6 +17,7 @@ import (
 // redirects as Open does. Beyond the errors of Open there are
 //
 //   - [storage.CodeSourceChanged]: the server has another state by now, or says so of the part that it sent,
+//   - [storage.CodeSourceShort], class Interrupted: it has less in that state than it had announced,
 //   - [storage.CodeNoRanges]: it sends everything although the state is the same, or the mark is not strong,
 //   - source_range_wrong, class Corrupt: it sent another part than the one asked for, or several.
 func (g *get) OpenRange(ctx context.Context, mark storage.Mark, offset, length int64) (*storage.Object, error) {
@@ -99,15 +100,35 @@ func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, le
 		}
 		return x.checkPart(resp, mark, offset, length)
 	case http.StatusRequestedRangeNotSatisfiable:
-		if mark.Size == 0 && !other {
+		switch {
+		case other || beyond(resp, mark):
+		case mark.Size == 0:
 			return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
+		default: // in another state there would have been all of it (If-Range), or its names
+			return x.short(mark)
 		}
 	case http.StatusOK:
-		if !other && (resp.ContentLength < 0 || resp.ContentLength == mark.Size) {
+		switch {
+		case other:
+		case resp.ContentLength < 0 || resp.ContentLength == mark.Size:
 			return x.fail(storage.Invalid, "no_ranges", "the server sent everything where a part was asked for")
+		case resp.ContentLength < mark.Size && tells(resp, mark):
+			return x.short(mark)
 		}
 	}
-	return x.changed() // or there is no such part
+	return x.changed()
+}
+
+// beyond reports whether the answer that a part does not exist (416) tells a size in which it would ("bytes */12", RFC 9110, section 14.4): then it
+// is that of another state.
+func beyond(resp *http.Response, mark storage.Mark) bool {
+	values := resp.Header["Content-Range"]
+	if len(values) != 1 {
+		return false
+	}
+	_, told, _ := strings.Cut(values[0], "*/")
+	size, err := strconv.ParseInt(strings.TrimSpace(told), 10, 64)
+	return err == nil && size > mark.Size
 }
 
 // checkPart does so for an answer that is a part of the right state.
@@ -119,6 +140,8 @@ func (x *exchange) checkPart(resp *http.Response, mark storage.Mark, offset, len
 	switch {
 	case !ok:
 		return x.wrongRange("a part without saying which")
+	case size < mark.Size && tells(resp, mark):
+		return x.short(mark)
 	case size != mark.Size:
 		return x.changed()
 	case first != offset || last != offset+length-1:
@@ -134,6 +157,12 @@ func (x *exchange) changed() error {
 	return x.fail(storage.Corrupt, "changed", "the source is not any more what it was when the copy began")
 }
 
+// short returns the error for a source that has less than the size that it told, in the same state: a cut file behind a
+// server that tells the length which the file should have. Class Interrupted is that of a body which ends too soon.
+func (x *exchange) short(mark storage.Mark) error {
+	return x.fail(storage.Interrupted, "short", fmt.Sprintf("the source has fewer bytes than the %d that it announced", mark.Size))
+}
+
 // wrongRange returns the error for a server that cannot be trusted with ranges.
 func (x *exchange) wrongRange(sent string) error {
 	return x.fail(storage.Corrupt, "range_wrong", "the server sent "+sent+" where one was asked for")
@@ -146,6 +175,11 @@ func differs(resp *http.Response, mark storage.Mark) bool {
 	}
 	modified, err := http.ParseTime(told(resp.Header, "Last-Modified"))
 	return err == nil && !mark.Modified.IsZero() && !modified.Equal(mark.Modified)
+}
+
+// tells reports whether an answer that does not tell another state than mark tells the same one.
+func tells(resp *http.Response, mark storage.Mark) bool {
+	return mark.ETag != "" && told(resp.Header, "Etag") != "" || !mark.Modified.IsZero() && told(resp.Header, "Last-Modified") != ""
 }
 
 // contentRange takes the one Content-Range of a part apart: "bytes 0-4/10". A size that the server does not tell ("*") is not accepted:

@@ -156,8 +156,10 @@ func TestCodesOfRanges(t *testing.T) {
 	source := testClient(t, nil).Get(url+query, nil)
 	_, _, err := openRange(t, source, storage.Mark{ETag: `"v1"`, Size: 10}, 4, 3)
 	failure{storage.Corrupt, storage.CodeSourceChanged, "the source is not any more", 0}.check(t, err)
-	_, _, err = openRange(t, source, storage.Mark{ETag: `"v2"`, Size: 11}, 4, 3)
+	_, _, err = openRange(t, source, storage.Mark{ETag: `"v2"`, Size: 9}, 4, 3)
 	failure{storage.Corrupt, storage.CodeSourceChanged, "the source is not any more", 0}.check(t, err)
+	_, _, err = openRange(t, source, storage.Mark{ETag: `"v2"`, Size: 11}, 4, 3)
+	failure{storage.Interrupted, storage.CodeSourceShort, "the source has fewer bytes", 0}.check(t, err)
 	url = hostile(t, func(p *hostilehttp.Peer) {
 		p.Request()
 		p.Say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789")

@@ -136,15 +136,16 @@ func (b *body) resume() error {
 		if failed == nil {
 			return b.continued(object.Body, cause)
 		}
-		if e, ok := errors.AsType[*storage.Error](failed); ok && (e.Class == storage.Corrupt || e.Class == storage.Invalid) {
+		e, ok := errors.AsType[*storage.Error](failed)
+		if ok && (e.Class == storage.Corrupt || e.Class == storage.Invalid || e.Code == storage.CodeSourceShort) {
 			return lasting(cause, e)
 		}
 		err = failed
 	}
 }
 
-// lasting returns the error for a body that broke off and cannot be continued, because the source is in another state or does not give
-// parts. Another attempt may read all of it, so the class is that of what broke it off.
+// lasting returns the error for a body that broke off and cannot be continued, because the source is in another state, has no more, or does
+// not give parts. Another attempt may read all of it, so the class is that of what broke it off.
 func lasting(cause error, e *storage.Error) error {
 	told := *e
 	told.Op, told.Err = "read", nil

@@ -206,6 +206,7 @@ func TestGivingUp(t *testing.T) {
 		{"forbidden", once(step{refuse: fails(storage.Denied, "source_http_403")}), storage.Denied, "source_http_403", 2},
 		{"moved to a forbidden address", once(step{refuse: fails(storage.ForbiddenAddress, "forbidden_address")}), storage.ForbiddenAddress, "forbidden_address", 2},
 		{"changed", once(step{refuse: fails(storage.Corrupt, storage.CodeSourceChanged)}), storage.Interrupted, storage.CodeSourceChanged, 2},
+		{"has no more", once(step{refuse: fails(storage.Interrupted, storage.CodeSourceShort)}), storage.Interrupted, storage.CodeSourceShort, 2},
 		{"whole only", once(step{refuse: fails(storage.Invalid, storage.CodeNoRanges)}), storage.Interrupted, storage.CodeNoRanges, 2},
 		{"wrong part", once(step{refuse: fails(storage.Corrupt, "source_range_wrong")}), storage.Interrupted, "source_range_wrong", 2},
 		{"corrupt in the middle", once(step{gives: 5, fail: fails(storage.Corrupt, "source_range_wrong")}), storage.Corrupt, "source_range_wrong", 2},

@@ -17,7 +17,7 @@ func ranges() []Behavior {
 	// In an item the reason why it broke off is what counts: another attempt may get the whole.
 	rest := func(name string, want Want, answer func(p *Peer)) Behavior {
 		item := want
-		if want.Class == storage.Corrupt || want.Class == storage.Invalid {
+		if want.Class == storage.Corrupt || want.Class == storage.Invalid || want.Code == storage.CodeSourceShort {
 			item.Class = storage.Interrupted
 			item.Message = fmt.Sprintf("the body ended after %d of %d bytes, and it could not be continued there: ", Broken, len(Content))
 		}
@@ -33,6 +33,7 @@ func ranges() []Behavior {
 		return rest(name, want, func(p *Peer) { p.Say("%s", text) })
 	}
 	changed := Want{Class: storage.Corrupt, Code: storage.CodeSourceChanged, Message: "the source is not any more what it was"}
+	ended := Want{Class: storage.Interrupted, Code: storage.CodeSourceShort, Message: "the source has fewer bytes than the 10"}
 	whole := Want{Class: storage.Invalid, Code: storage.CodeNoRanges, Message: "the server sent everything"}
 	wrong := func(sent string) Want {
 		return Want{Class: storage.Corrupt, Code: "source_range_wrong", Message: "the server sent " + sent + " where one was asked for"}
@@ -63,7 +64,13 @@ func ranges() []Behavior {
 		says("200-shorter", changed, ok+"Content-Length: 9\r\n\r\n"+Content[:9]),
 		rest("200-endless", whole, func(p *Peer) { p.Say(ok + "\r\n"); p.Flood(Content) }),
 		says("412", changed, Answer("412 Precondition Failed")),
-		says("416", changed, Answer("416 Range Not Satisfiable", "Content-Range: bytes */4")),
+		says("416", ended, Answer("416 Range Not Satisfiable", "Content-Range: bytes */4")),
+		says("416-silent", ended, Answer("416 Range Not Satisfiable")),
+		says("416-same", ended, "HTTP/1.1 416 X\r\n"+validators()+"Content-Range: bytes */4\r\nContent-Length: 0\r\n\r\n"),
+		says("416-changed", changed, Answer("416 Range Not Satisfiable", `ETag: "v2"`, "Content-Range: bytes */4")),
+		says("416-longer", changed, Answer("416 Range Not Satisfiable", "Content-Range: bytes */12")),
+		says("200-same-shorter", ended, ok+validators()+"Content-Length: 9\r\n\r\n"+Content[:9]),
+		says("same-shorter", ended, part("Content-Range: bytes 4-8/9\r\nContent-Length: 5\r\n", "45678")),
 		odder,
 		says("404", gone, Answer("404 Not Found")),
 		says("changed-etag", changed, "HTTP/1.1 206 X\r\nETag: \"v2\"\r\n"+right+six+"\r\n456789"),
