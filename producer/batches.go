@@ -210,7 +210,7 @@ func (s *snapshot) counts() countsView {
 	held, again := len(s.held), 0
 	for i := range s.summary.Receipts {
 		if r := &s.summary.Receipts[i]; s.held[r.Index] {
-			if r.State.Final() {
+			if !s.runs(r) {
 				held-- // the worker has not rewritten its claim yet
 			} else if r.State == protocol.ItemRetrying {
 				again++

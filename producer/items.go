@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -124,9 +123,7 @@ func (p *Pipeline) find(ctx context.Context, now *snapshot, q itemsQuery) (found
 		}
 		decoded++
 		for i := range receipts {
-			if r := &receipts[i]; !r.State.Final() && now.held[r.Index] {
-				r.State, r.RetryAt = protocol.ItemRunning, time.Time{}
-			}
+			now.run(&receipts[i])
 			next++
 			if q.matches(&receipts[i]) {
 				found = append(found, receipts[i])

@@ -191,6 +191,19 @@ func TestWhyItemsWait(t *testing.T) {
 	check("backoff", why(&second, 1), waitingView{Reason: waitBackoff, Until: &due})
 	check("host rest", why(&second, 2), waitingView{Reason: waitHostRest, Until: &due})
 	check("a retry that is due", why(&second, 3), waitingView{Reason: waitShare})
+	// A worker has put away what it held, and has not rewritten its claim yet.
+	s.holds("w", "", ref(&second, 1), ref(&second, 2), ref(&second, 3))
+	check("backoff, claimed", why(&second, 1), waitingView{Reason: waitBackoff, Until: &due})
+	check("host rest, claimed", why(&second, 2), waitingView{Reason: waitHostRest, Until: &due})
+	check("a retry that runs", why(&second, 3), waitingView{})
+	if got, _ := s.itemsOf(&second, "state=running"); !slices.Equal(indexesOf(got), []int{3}) {
+		t.Errorf("running: %v", indexesOf(got))
+	}
+	counts := decode[batchView](s.call("one/read", "GET", "/v1/batches/"+string(second.Batch), "").want(200, "")).Counts
+	if counts.Running != 1 || counts.Retrying != 2 || counts.Queued != 7 {
+		t.Errorf("counts %+v", counts)
+	}
+	s.holds("w", "")
 
 	s.wanted(&first, protocol.WantPause, protocol.ReasonCaller)
 	check("paused", why(&first, 5), waitingView{Reason: waitPaused})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sourcegraph/conc/stream"
 
@@ -64,9 +63,7 @@ func (p *Pipeline) rows(ctx context.Context, now *snapshot, number int, q *items
 	list := make([]row, 0, n)
 	for i := range receipts {
 		r := &receipts[i]
-		if !r.State.Final() && now.held[r.Index] {
-			r.State, r.RetryAt = protocol.ItemRunning, time.Time{}
-		}
+		now.run(r)
 		if q.matches(r) {
 			list = append(list, row{receipt: *r})
 		}

@@ -68,6 +68,19 @@ func (p *Pipeline) look(ctx context.Context, org protocol.OrgID, id protocol.Bat
 	return s, err == nil, err
 }
 
+// runs reports whether a worker is at an item. The claim that names one whose next attempt is planned for later, or which waits for its host until
+// then, is only not rewritten yet.
+func (s *snapshot) runs(r *protocol.Receipt) bool {
+	return s.held[r.Index] && !r.State.Final() && (r.State != protocol.ItemRetrying || time.Until(r.RetryAt) <= 0)
+}
+
+// run shows an item as running if a worker is at it.
+func (s *snapshot) run(r *protocol.Receipt) {
+	if s.runs(r) {
+		r.State, r.RetryAt = protocol.ItemRunning, time.Time{}
+	}
+}
+
 // settled reports whether the accept record of a snapshot is the last one.
 func (s *snapshot) settled() bool {
 	return s != nil && (s.record.State == protocol.AcceptComplete || s.told && !s.record.Fed())

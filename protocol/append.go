@@ -91,6 +91,9 @@ func appendFailure(b []byte, f *Failure) []byte {
 	if f.Status != 0 {
 		b = appendNumber(b, `,"status":`, int64(f.Status))
 	}
+	if f.Part != 0 {
+		b = appendNumber(b, `,"part":`, int64(f.Part))
+	}
 	return append(appendSome(b, `,"host":`, f.Host), '}')
 }
 

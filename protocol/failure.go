@@ -35,6 +35,7 @@ type Failure struct {
 	Cause   string `json:"cause,omitempty"`  // what lay behind it, for the operator
 	Hint    string `json:"hint,omitempty"`   // what the reader may do about it
 	Status  int    `json:"status,omitempty"` // HTTP status of the peer; 0: none
+	Part    int    `json:"part,omitempty"`   // which part of an item that was moved in parts it was, from 1; 0: none
 	Host    string `json:"host,omitempty"`   // whose failure it was: a host, or s3://bucket or the sandbox; "": nobody's
 }
 
@@ -55,7 +56,7 @@ func (f Failure) Clipped() Failure {
 
 // Brief returns what an attempt keeps of its failure; the receipt has the whole of the last one.
 func (f Failure) Brief() Failure {
-	return Failure{Class: f.Class, Code: f.Code, Message: clip(f.Message, maxAttemptMessage), Status: f.Status}
+	return Failure{Class: f.Class, Code: f.Code, Message: clip(f.Message, maxAttemptMessage), Status: f.Status, Part: f.Part}
 }
 
 func clip(text string, most int) string {

@@ -161,7 +161,10 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 	case errors.Is(context.Cause(ctx), errStopped) && j.work.Kind == protocol.KindPart:
 		res.abandoned = errStopped // its item says so
 	case errors.Is(context.Cause(ctx), errStopped):
-		res.failure = &protocol.Failure{Class: protocol.Canceled, Code: "canceled", Message: "The batch was stopped while this item ran"}
+		res.failure = &protocol.Failure{
+			Class: protocol.Canceled, Code: "canceled", Message: "The batch was stopped while this item ran",
+			Hint: "copyfleet retry runs again what was not copied.",
+		}
 	default:
 		res.failure, res.retryAfter = explain(err)
 	}

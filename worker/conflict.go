@@ -118,9 +118,7 @@ func isExists(err error) bool {
 }
 
 func existsError(t transfer) error {
-	e := storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "write", t.dest.Redacted(), "it exists already")
-	e.Hint = `Remove it, or say "conflict": "overwrite", "skip" or "if_different".`
-	return e
+	return storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "write", t.dest.Redacted(), "it exists already")
 }
 
 // reverse is a transfer whose source is the destination, for those who read what is there.

@@ -50,6 +50,17 @@ type placedError struct {
 func (e *placedError) Error() string { return e.err.Error() }
 func (e *placedError) Unwrap() error { return e.err }
 
+// partError is an error of one part of an item.
+type partError struct {
+	number int
+	err    error
+}
+
+func ofPart(number int, err error) error { return &partError{number: number, err: err} }
+
+func (e *partError) Error() string { return e.err.Error() }
+func (e *partError) Unwrap() error { return e.err }
+
 // blame notes whose failure an error of a copy is.
 func blame(t transfer, err error) error {
 	place := t.dest
@@ -76,6 +87,10 @@ func describe(err error) (*protocol.Failure, time.Duration) {
 	if placed, ok := errors.AsType[*placedError](err); ok && failure.Host == "" { // that of a part names the side that failed there
 		failure.Host = placed.host
 	}
+	if part, ok := errors.AsType[*partError](err); ok && failure.Part == 0 {
+		failure.Part = part.number
+	}
+	failure.Hint = orDefault(failure.Hint, hintFor(err, failure))
 	return failure, retryAfter
 }
 

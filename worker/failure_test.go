@@ -59,6 +59,29 @@ func TestEveryStorageClassHasItsProtocolClass(t *testing.T) {
 	}
 }
 
+// TestEveryFailureSaysWhatMayBeDone, whoever met it. That of the address guard is its own.
+func TestEveryFailureSaysWhatMayBeDone(t *testing.T) {
+	t.Parallel()
+	for class := storage.Internal; class <= storage.Interrupted; class++ {
+		err := error(storage.Errorf(class, "some", "open", "x", "it failed"))
+		for _, err := range []error{err, &sourceError{err}} {
+			if f, _ := explain(err); f.Hint == "" && class != storage.ForbiddenAddress || len(f.Hint) > 256 {
+				t.Errorf("%s: the hint is %q", f.Class, f.Hint)
+			}
+		}
+	}
+	for code, hint := range codeHints {
+		if f, _ := explain(storage.Errorf(storage.Conflict, code, "commit", "s3://b/k", "it failed")); f.Hint != hint || len(hint) > 256 {
+			t.Errorf("%s: the hint is %q", code, f.Hint)
+		}
+	}
+	own := storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "commit", "s3://b/k", "it failed")
+	own.Hint = "its own"
+	if f, _ := explain(own); f.Hint != "its own" {
+		t.Errorf("the hint is %q", f.Hint)
+	}
+}
+
 func TestTextsOfAFailureAreBounded(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("<ä", 4096)

@@ -60,7 +60,11 @@ func (w *Worker) putDown(work context.Context, j *job, why error) {
 				return
 			}
 		}
-		w.cfg.Logger.Info("an item was dropped", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+		level := slog.LevelInfo
+		if j.work.Kind == protocol.KindPart && errors.Is(why, errUnwanted) { // its item has gone on without it, as happens often
+			level = slog.LevelDebug
+		}
+		w.cfg.Logger.Log(j.ctx, level, "an item was dropped", "batch", j.work.Batch, "index", j.work.Index, "part", j.work.Part, "reason", why)
 		w.discard(j)
 	default:
 		w.abandon(work, why, j)

@@ -150,6 +150,7 @@ func restFailure(later *hosts.LaterError) protocol.Failure {
 	f := protocol.Failure{
 		Class: protocol.Class(later.Class), Code: codeHostRest, Host: host, Cause: later.Cause,
 		Message: host + " does not work, or asked for a pause; it is left alone for a while, and this item waits without an attempt",
+		Hint:    "Look whether " + host + " works and can be reached from the workers; the item goes on by itself once it does.",
 	}
 	f.Class = orDefault(f.Class, protocol.Unavailable)
 	return f

@@ -37,6 +37,7 @@ type job struct {
 	unreadable error                  // why it is not known
 	visit      *hosts.Visit           // at the hosts of the item; nil: it has not entered them, or needs none
 	gates      []hosts.Key            // of the visit
+	parked     bool                   // it is put away, and waits for its host
 	aside      bool                   // it has left its slot to another while it waited for them
 }
 

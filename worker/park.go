@@ -150,6 +150,9 @@ func (w *Worker) park(work context.Context, group waitGroup, list []parked) {
 		return
 	}
 	failpoint.Hit(failpoint.WaitPlanned)
+	for _, j := range jobs {
+		j.parked = true
+	}
 	if !group.resting {
 		w.answer(jobs)
 		return

@@ -157,9 +157,8 @@ func (w *Worker) finishPart(work context.Context, j *job, res *result) {
 			w.reporter.leave()
 			return
 		}
-		failure := brief(res.failure)
-		failure.Host = res.failure.Host
-		state = &protocol.PartState{Number: j.work.Part, Upload: plan.Upload, Worker: w.cfg.ID, Failure: failure}
+		// All of it: the receipt of the item tells it. Its texts are bounded as those of receipts are, of which a page holds as many.
+		state = &protocol.PartState{Number: j.work.Part, Upload: plan.Upload, Worker: w.cfg.ID, Failure: res.failure}
 	}
 	w.reportPart(j, state, j.work.Epoch, j)
 }

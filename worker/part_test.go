@@ -2,6 +2,8 @@ package worker
 
 import (
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +72,9 @@ func TestPartThatNobodyWantsIsDropped(t *testing.T) {
 	source, dest := sourceOf(bytesOf(manyParts, 1)), &memory.Destination{}
 	k := newPartsKit(t, source, dest)
 	k.planned(t, dest, source)
-	k.run(t, k.config("w1"))
+	cfg, log := k.config("w1"), &lockedLog{}
+	cfg.Logger = slog.New(slog.NewJSONHandler(log, nil))
+	k.run(t, cfg)
 	k.part(t, 2, 3)
 	until(t, "the part is known", func() bool { return len(k.reported()) == 1 })
 	k.part(t, 2, 3)  // it is stored
@@ -87,6 +91,9 @@ func TestPartThatNobodyWantsIsDropped(t *testing.T) {
 	k.idle(t)
 	if n := len(dest.PartPuts()); n != 1 {
 		t.Errorf("%d parts were written, of which one of an item that has ended", n)
+	}
+	if text := log.String(); strings.Contains(text, "dropped") { // there may be many of them, and nothing is wrong
+		t.Errorf("the log says %s", text)
 	}
 }
 

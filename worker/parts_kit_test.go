@@ -60,13 +60,19 @@ func newPartsKitOn(t *testing.T, conn *broker.Conn, source storage.Source, dest 
 // quickBroker is a broker whose items come again soon.
 func quickBroker(t *testing.T) *broker.Conn {
 	t.Helper()
+	return brokerWaiting(t, 3*time.Second)
+}
+
+// brokerWaiting is a broker with an AckWait.
+func brokerWaiting(t *testing.T, ackWait time.Duration) *broker.Conn {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: quiet, AckWait: 3 * time.Second})
+	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: quiet, AckWait: ackWait})
 	if err != nil {
 		t.Fatal(err)
 	}

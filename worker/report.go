@@ -179,10 +179,10 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 // answer acknowledges items whose reports are stored, and forgets them.
 func (w *Worker) answer(jobs []*job) {
 	list := make([]*held, len(jobs))
-	stopped := false
+	untrue := false
 	for i, j := range jobs {
 		list[i] = j.held
-		stopped = stopped || j.ctx.Err() != nil
+		untrue = untrue || j.parked || j.ctx.Err() != nil
 		failpoint.HitItem(failpoint.ReportStored, j.asked.ID)
 	}
 	for _, j := range jobs {
@@ -190,7 +190,7 @@ func (w *Worker) answer(jobs []*job) {
 		failpoint.HitItem(failpoint.Acknowledged, j.asked.ID)
 	}
 	w.claims.drop(list...)
-	if stopped { // somebody waits for the record to name them no more
+	if untrue { // somebody waits for the record to name them no more, or would take them for running
 		w.claims.rewrite()
 	}
 	for _, j := range jobs {

@@ -1,8 +1,12 @@
 package worker
 
 import (
+	"encoding/json"
 	"testing"
+	"time"
 
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage/memory"
 )
@@ -54,4 +58,32 @@ func TestItemWhoseHostRestsIsNotCharged(t *testing.T) {
 	if len(r.Attempts) != 1 || r.ResumedFrom < testPart {
 		t.Errorf("the receipt says %+v", r)
 	}
+}
+
+// TestItemPutAwayIsNotClaimed: who shows items takes those that are claimed for running. Here a claim is rewritten for nothing else within minutes.
+func TestItemPutAwayIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	k := newPartsKitOn(t, brokerWaiting(t, time.Hour), sourceOf(bytesOf(manyParts, 3)), &memory.Destination{})
+	w, err := New(t.Context(), k.config("w1"), k.conn, Drivers{Sandboxes: inStore{k}}, k.sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := w.hosts.Enter(t.Context(), hosts.Ask{Keys: []hosts.Key{{Side: hosts.Source, Host: objectHost}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there.Leave(hosts.Result{Kind: hosts.Refused, RetryAfter: time.Hour, Cause: "it wants a pause", Class: string(protocol.Throttled)})
+	k.start(t, w)
+	k.publish(t, nil)
+	r := k.next(t)
+	if f := r.Failure; r.State != protocol.ItemRetrying || f == nil || f.Code != codeHostRest || f.Class != protocol.Throttled || f.Cause == "" || f.Hint == "" ||
+		time.Until(r.RetryAt) < time.Minute {
+		t.Fatalf("the receipt says %+v, %+v", r, r.Failure)
+	}
+	bucket := bucketFor(t, k.conn, broker.ClaimBucket)
+	until(t, "the claim does not name the item any more", func() bool {
+		entry, err := bucket.Get(t.Context(), protocol.Token("w1"))
+		var claim protocol.Claim
+		return err == nil && json.Unmarshal(entry.Value, &claim) == nil && len(claim.Held) == 0
+	})
 }

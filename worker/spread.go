@@ -128,7 +128,7 @@ func (p *scattered) step(ctx context.Context) error {
 	for i := range o.states {
 		s := &o.states[i]
 		if s.Failure != nil {
-			return o.failedPart(s.Failure, p.known)
+			return o.failedPart(s.Number, s.Failure, p.known)
 		}
 		if isStored(s) {
 			delete(p.out, s.Number)
@@ -150,9 +150,11 @@ func (p *scattered) step(ctx context.Context) error {
 
 // failedPart is what the failure of a part means for its item. One at a host that rests was not tried: its item waits for the host like any
 // other, uncharged.
-func (o *owner) failedPart(f *protocol.Failure, stored int) error {
+func (o *owner) failedPart(number int, f *protocol.Failure, stored int) error {
+	failed := &failureError{f.Clipped()}
+	failed.failure.Part = number
 	if f.Code != codeHostRest {
-		return &failureError{*f}
+		return failed
 	}
 	for _, key := range o.j.gates {
 		if !strings.HasSuffix(key.Host, "://"+f.Host) {
@@ -166,7 +168,7 @@ func (o *owner) failedPart(f *protocol.Failure, stored int) error {
 			Key: key, Wait: max(o.w.hosts.Rests(key), restAgain), Resting: true, Cause: f.Cause, Class: string(f.Class),
 		}
 	}
-	return &failureError{*f}
+	return failed
 }
 
 // restAgain is how long an item waits whose parts have found their host resting, if this worker does not know for how long.

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,18 +134,38 @@ func spreadParts(k *partsKit) int {
 	return n
 }
 
+// A part that fails fails its item, whose receipt tells all that was found there, whoever had it.
 func TestFailedPartFailsItsItem(t *testing.T) {
 	t.Parallel()
-	dest := &memory.Destination{FailParts: map[int]error{4: storage.Errorf(storage.NoSpace, "no_space", "write", "x", "the disk is full")}}
-	k := newPartsKit(t, sourceOf(bytesOf(manyParts, 3)), dest)
-	k.run(t, k.spreading("w1"))
-	k.publish(t, nil)
-	if r := k.final(t); r.State != protocol.ItemFailed || r.Failure.Code != "no_space" {
-		t.Errorf("the receipt says %+v", r)
-	}
-	k.clean(t)
-	if left := dest.Uploads(); len(left) != 0 {
-		t.Errorf("uploads are left: %v", left)
+	full := storage.Errorf(storage.NoSpace, "no_space", "write", "x", "the disk is full%s", strings.Repeat(".", 300))
+	full.Hint, full.Err = "Free some space.", errors.New("ENOSPC")
+	for name, config := range map[string]func(*partsKit, string) Config{"in order": (*partsKit).config, "spread": (*partsKit).spreading} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dest := &memory.Destination{FailParts: map[int]error{4: full}}
+			k := newPartsKit(t, sourceOf(bytesOf(manyParts, 3)), dest)
+			k.run(t, config(k, "w1"))
+			k.publish(t, nil)
+			r := k.final(t)
+			want := protocol.Failure{
+				Class: protocol.NoSpace, Code: "no_space", Message: "Failed to upload file: x: " + full.Message, Hint: full.Hint, Part: 4, Host: "sandbox a",
+			}
+			if r.State != protocol.ItemFailed || r.Failure == nil {
+				t.Fatalf("the receipt says %+v", r)
+			}
+			if got := *r.Failure; got.Cause == "" {
+				t.Errorf("it has no cause: %+v", got)
+			} else if got.Cause = ""; got != want {
+				t.Errorf("the receipt says\n%+v, want\n%+v", got, want)
+			}
+			if last := r.Attempts[len(r.Attempts)-1].Failure; last == nil || last.Part != 4 {
+				t.Errorf("the attempt says %+v", last)
+			}
+			k.clean(t)
+			if left := dest.Uploads(); len(left) != 0 {
+				t.Errorf("uploads are left: %v", left)
+			}
+		})
 	}
 }
 

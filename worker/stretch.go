@@ -66,7 +66,7 @@ func (s *stretch) part(ctx context.Context, number int) error {
 		if before := s.settle(); before != nil {
 			return before
 		}
-		return err
+		return ofPart(number, err)
 	}
 	before := s.last != nil
 	p := s.piece(ctx, number)
@@ -94,10 +94,10 @@ func (s *stretch) settle() error {
 	<-p.ended
 	p.thrown.Repanic()
 	if p.err != nil {
-		return p.err
+		return ofPart(p.number, p.err)
 	}
 	if err := s.check(p); err != nil {
-		return err
+		return ofPart(p.number, err)
 	}
 	o := s.o
 	state := protocol.PartState{

@@ -193,6 +193,9 @@ func (it *item) write(env *environment, now time.Time) error {
 	if it.Failure != nil {
 		l.field("cause", it.Failure.Cause)
 		l.field("hint", it.Failure.Hint)
+		if it.Failure.Part > 0 {
+			l.field("part", strconv.Itoa(it.Failure.Part))
+		}
 	}
 	if it.Method != "" && it.Method != protocol.MethodStream {
 		l.field("method", it.Method)
