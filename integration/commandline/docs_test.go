@@ -1,6 +1,7 @@
 package commandline
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
@@ -17,8 +19,8 @@ var update = flag.Bool("update", false, "write what the examples print into docs
 
 const cliDoc = "../../docs/cli.md"
 
-// The server of the examples.
-const docServer = "http://127.0.0.1:17480" // as many digits as the port of the test's server has
+// The addresses of the document: the API, the store, and the web server of the examples. The test has others, as it is not alone.
+const docAPI, docS3, docServer = "127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:17480"
 
 // example is a command of the document with what is said to come of it.
 type example struct {
@@ -26,6 +28,9 @@ type example struct {
 }
 
 var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```\n")
+
+// shellBlock is what is to be run without looking at what it prints. Only the first one is for here: it starts what the others use.
+var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```\n")
 
 // examplesOf returns the commands of a block.
 func examplesOf(block string) []example {
@@ -74,7 +79,7 @@ func steady(output string) string {
 // The document's commands run as written, and print what it says.
 func TestDocument(t *testing.T) {
 	t.Parallel()
-	f := up(t)
+	f := mixtest.NewUp(t) // for its addresses: the document starts the fleet
 	text, err := os.ReadFile(cliDoc)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +91,11 @@ func TestDocument(t *testing.T) {
 	if len(all) < 20 {
 		t.Fatalf("the document has %d examples", len(all))
 	}
-	printed := runExamples(t, f, all)
+	first := shellBlock.FindSubmatch(text)
+	if first == nil || !strings.Contains(string(first[1]), "copyfleet up &") {
+		t.Fatal("the document does not start a fleet")
+	}
+	printed := runExamples(t, f, string(first[1]), all)
 	for i := range all {
 		if got := steady(printed[i]); got != steady(all[i].output) && !*update {
 			t.Errorf("$ %s\nprinted\n%s\nand the document says\n%s\n\ngo test ./integration/commandline -run Document -update writes it anew", all[i].command, printed[i], all[i].output)
@@ -108,74 +117,67 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// runExamples runs all commands in one bash, in a directory of their own, and returns what each printed.
-func runExamples(t *testing.T, f *mixtest.Fleet, all []example) []string {
+// runExamples runs all commands in one bash, in a directory of their own, and returns what each printed. The fleet is told other addresses, and
+// what it logs goes to a file.
+func runExamples(t *testing.T, f *mixtest.Fleet, begin string, all []example) []string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "files"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f.Give("/a.txt", []byte(seq(1000)))
-	f.Give("/b.txt", []byte(seq(2000)))
 	ours := f.Prepare(t.Context(), t, nil)
-	script := "copyfleet() { '" + ours.Path + "' \"$@\"; }\nmark() { local code=$?; printf '\\001%s\\001' \"$1\"; return $code; }\n"
+	env, addresses := plainEnv(ours.Env)
+	web := mixtest.FreeAddress(t)
+	theirs := strings.NewReplacer(
+		docAPI, addresses["COPYFLEET_LISTEN"], docS3, addresses["COPYFLEET_S3_LISTEN"], docServer, web, port(docServer), port(web))
+	script := "copyfleet() { if [ \"$1\" = up ]; then exec '" + ours.Path + "' \"$@\" >up.log 2>&1; fi; '" + ours.Path + "' \"$@\"; }\n" +
+		"mark() { local code=$?; printf '\\001%s\\001' \"$1\"; return $code; }\n" +
+		"trap 'kill $(jobs -p); wait' EXIT\n" + theirs.Replace(begin)
 	for i, e := range all {
-		if strings.Contains(e.command, "files/c.txt") { // the server of the examples gives what lies in the directory
-			e.command += "; : >served; while [ ! -e given ]; do sleep 0.05; done"
-		}
-		script += fmt.Sprintf("mark %d\n%s\n", i, strings.ReplaceAll(e.command, docServer, f.URL))
+		script += fmt.Sprintf("mark %d\n%s\n", i, theirs.Replace(e.command))
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
-	cmd.Dir, cmd.Env = dir, ours.Env
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		mixtest.Until(limit, func() bool {
-			if _, err := os.Stat(filepath.Join(dir, "served")); err != nil {
-				return false
-			}
-			f.Give("/c.txt", []byte(seq(3000)))
-			return os.WriteFile(filepath.Join(dir, "given"), nil, 0o644) == nil
-		})
-	}()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir, cmd.Env = dir, env
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends what it started
+	cmd.WaitDelay = limit
 	out, err := cmd.CombinedOutput()
-	<-done
 	if err != nil {
-		t.Fatalf("bash: %v\n%s", err, out)
+		log, _ := os.ReadFile(filepath.Join(dir, "up.log"))
+		t.Fatalf("bash: %v\n%s\n%s", err, out, log)
 	}
 	parts := regexp.MustCompile("\x01\\d+\x01").Split(string(out), -1)[1:]
 	if len(parts) != len(all) {
 		t.Fatalf("%d outputs of %d commands:\n%s", len(parts), len(all), out)
 	}
-	shown := strings.NewReplacer(append(places(ours.Env), strings.TrimPrefix(f.URL, "http://"), strings.TrimPrefix(docServer, "http://"))...)
+	shown := strings.NewReplacer(filepath.Join(dir, "copyfleet-data"), "/home/you/copyfleet-data",
+		addresses["COPYFLEET_LISTEN"], docAPI, addresses["COPYFLEET_S3_LISTEN"], docS3, web, docServer)
 	for i := range parts {
 		parts[i] = secrets.ReplaceAllString(shown.Replace(parts[i]), "$1…")
 	}
 	return parts
 }
 
+// plainEnv is what of an environment tells where a fleet listens, and not how it behaves.
+func plainEnv(all []string) (env []string, addresses map[string]string) {
+	addresses = map[string]string{}
+	for _, setting := range all {
+		name, value, _ := strings.Cut(setting, "=")
+		switch name {
+		case "COPYFLEET_LISTEN", "COPYFLEET_S3_LISTEN":
+			addresses[name] = value
+		case "PATH", "HOME", "TMPDIR", "COPYFLEET_URL":
+		default:
+			continue
+		}
+		env = append(env, setting)
+	}
+	return env, addresses
+}
+
+// port is that of an address.
+func port(address string) string {
+	_, port, _ := strings.Cut(address, ":")
+	return port
+}
+
 // secrets are not shown in a document, though they open nothing any more.
 var secrets = regexp.MustCompile(`(cfk_|X-Amz-Algorithm=)[^\s"]+`)
-
-// places tells what stands for the places of the test's fleet: those of a fleet with the default settings.
-func places(env []string) []string {
-	var list []string
-	for _, setting := range env {
-		name, value, _ := strings.Cut(setting, "=")
-		if place := map[string]string{
-			"COPYFLEET_DATA": "/home/you/copyfleet-data", "COPYFLEET_LISTEN": "127.0.0.1:7400", "COPYFLEET_S3_LISTEN": "127.0.0.1:7401",
-		}[name]; place != "" {
-			list = append(list, value, place)
-		}
-	}
-	return list
-}
-
-// seq is what the command seq prints.
-func seq(n int) string {
-	var b strings.Builder
-	for i := 1; i <= n; i++ {
-		fmt.Fprintln(&b, i)
-	}
-	return b.String()
-}

@@ -42,7 +42,7 @@ const (
 func NewUp(t testing.TB, env ...string) *Fleet {
 	t.Helper()
 	f := newFleet(t, env)
-	f.env = append(f.env, "COPYFLEET_DATA="+t.TempDir(), "COPYFLEET_S3_LISTEN="+freeAddress(t))
+	f.env = append(f.env, "COPYFLEET_DATA="+t.TempDir(), "COPYFLEET_S3_LISTEN="+FreeAddress(t))
 	return f
 }
 
@@ -52,7 +52,7 @@ func NewRoles(t testing.TB, minio *miniotest.Server, env ...string) *Fleet {
 	t.Helper()
 	f := newFleet(t, env)
 	f.Bucket = minio.NewBucket(t)
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	f.NATS, f.natsDir = "nats://"+address, t.TempDir()
 	f.env = append(f.env, "COPYFLEET_NATS_URL="+f.NATS, "COPYFLEET_AUTO_SANDBOXES=true",
 		"COPYFLEET_S3_ENDPOINT="+minio.Endpoint, "COPYFLEET_S3_ACCESS_KEY="+minio.AccessKey, "COPYFLEET_S3_SECRET_KEY="+minio.SecretKey)
@@ -61,7 +61,7 @@ func NewRoles(t testing.TB, minio *miniotest.Server, env ...string) *Fleet {
 
 func newFleet(t testing.TB, env []string) *Fleet {
 	t.Helper()
-	f := &Fleet{owner: t, listen: freeAddress(t)}
+	f := &Fleet{owner: t, listen: FreeAddress(t)}
 	dir := t.TempDir()
 	f.World = NewWorld(t, API{URL: "http://" + f.listen, Key: producer.NewAPIKey(), Org: org}, dir, sandbox, bucket)
 	f.env = []string{

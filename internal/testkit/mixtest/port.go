@@ -11,9 +11,9 @@ import (
 // process is down.
 const firstPort, ports = 20_000, 12_000
 
-// freeAddress returns a TCP address that is the test's own until its end, whether a process listens there or not. The UDP
+// FreeAddress returns a TCP address that is the test's own until its end, whether a process listens there or not. The UDP
 // port of the same number, which nobody else has a use for, says so to other tests, also to those of other packages.
-func freeAddress(t testing.TB) string {
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 50 {
 		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports))

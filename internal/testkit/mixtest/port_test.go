@@ -14,7 +14,7 @@ func TestAddressesAreGivenOnce(t *testing.T) {
 	t.Parallel()
 	given := map[string]bool{}
 	for range 600 {
-		address := freeAddress(t)
+		address := FreeAddress(t)
 		if given[address] {
 			t.Fatalf("%s was given twice", address)
 		}
