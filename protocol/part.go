@@ -25,7 +25,7 @@ type PartPlan struct {
 	PartSize int64 `json:"part_size"` // bytes of every part but the last
 	Count    int   `json:"count"`     // parts
 	// Upload is what the destination calls what parts are written to: a hidden file, a multipart upload. It names no credential.
-	// States of parts of another upload do not count.
+	// States of parts of another upload do not count. "": it is being begun, at Created or a moment later, and the destination finds the name.
 	Upload string `json:"upload"`
 	// Spread says that parts were published as work of their own.
 	Spread bool `json:"spread,omitempty"`

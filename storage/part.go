@@ -157,6 +157,14 @@ type UploadReader interface {
 	OpenUpload(ctx context.Context, upload string, offset int64) (io.ReadCloser, error)
 }
 
+// BegunDiscarder is a [PartDestination] that names what parts are written to by itself: a caller that dies right after Begin, or does not get
+// its answer, does not know the name.
+type BegunDiscarder interface {
+	// DiscardBegun removes what Begin made at this destination around a time of the caller's clock, a few minutes after it included, and
+	// no part was stored in. What somebody else has just begun at the same place may be among it. That there is none is no error.
+	DiscardBegun(ctx context.Context, began time.Time) error
+}
+
 // DirectCopy is a copy that the store is to make itself.
 type DirectCopy struct {
 	// Mark is the state of the source that is to be copied. In another one the copy fails with [CodeSourceChanged]. Without an ETag

@@ -214,6 +214,9 @@ func TestEachStepMayFail(t *testing.T) {
 					}
 					k.clean(t)
 					k.idle(t)
+					if left := dest.Uploads(); len(left) != 0 {
+						t.Errorf("uploads are left: %v", left)
+					}
 				})
 			}
 		}

@@ -91,8 +91,8 @@
 //	                     message in which they waited           once more if it is time, and looked up
 //	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
 //	                                                            its second report ignored
-//	upload_begun         an empty upload that no record names   the next owner removes a hidden file by the name of the dead
-//	                                                            claim; an object store removes an upload in its own time
+//	upload_begun         an empty upload that no record names;  the next owner removes a hidden file by the name of the dead
+//	                     of an object, a plan that tells when   claim, and an upload by its key and when it was begun
 //	part_planned         upload and plan                        the next owner continues
 //	part_stored          the part, not known to anybody         (in order) the next owner copies it again, to the same place;
 //	                                                            (spread) AckWait ends, another worker does

@@ -16,8 +16,6 @@ import (
 const (
 	partTries   = 3
 	partBackoff = 5 * time.Second // most that is waited between tries, in a slot
-	partsEndIn  = 5 * time.Second // within which the parts of an item that is given up must have been let go of
-	partsEndLok = 100 * time.Millisecond
 )
 
 // copyPart copies one part of an item that another worker, or this one, holds.
@@ -33,7 +31,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 	t.stale = nil // they are its item's
 	came := copied{}
 	for try := 1; ; try++ {
-		part, err := w.onePart(ctx, &t, &plan, j.work.Part, &came)
+		part, err := w.onePart(ctx, j, &t, &plan, &came)
 		if err == nil {
 			part.Twice = j.twoWriters()
 			came.part, came.stored = &part, part.Size
@@ -80,12 +78,13 @@ func (j *job) twoWriters() bool {
 const claimsFade = 5 * time.Minute
 
 // onePart makes one try.
-func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPlan, number int, came *copied) (protocol.PartState, error) {
+func (w *Worker) onePart(ctx context.Context, j *job, t *transfer, plan *protocol.PartPlan, came *copied) (protocol.PartState, error) {
 	from, ranged := w.copier.source(*t).(storage.Ranger)
 	to, parted := w.copier.destination(*t).(storage.PartDestination)
 	if !ranged || !parted {
 		return protocol.PartState{}, storage.Errorf(storage.Invalid, "parts_unsupported", "write", t.dest.Redacted(), "this worker cannot copy a part of it")
 	}
+	number := j.work.Part
 	offset, size := int64(number-1)*plan.PartSize, partLength(plan, number)
 	body := &partBody{left: size, item: t.id, read: &came.read, open: func() (*storage.Object, error) {
 		return w.copier.openRange(ctx, t, from, planMark(plan), offset, size, new(atomic.Int64))
@@ -100,6 +99,7 @@ func (w *Worker) onePart(ctx context.Context, t *transfer, plan *protocol.PartPl
 			"%d bytes of part %d were not taken", body.left, number)
 	}
 	failpoint.HitItem(failpoint.PartStored, t.id)
+	w.strayed(ctx, j, plan.Upload, to)
 	return protocol.PartState{
 		Number: number, Size: stored.Size, Upload: plan.Upload, ETag: stored.ETag, Checksum: stored.Checksum, Worker: w.cfg.ID,
 	}, nil
@@ -173,20 +173,6 @@ func (w *Worker) reportPart(j *job, state *protocol.PartState, epoch int, answer
 		return // it is copied once more
 	}
 	w.reporter.add(news{job: answered, part: true, id: j.asked.ID, urgent: answered != nil, report: encoded, since: time.Now()})
-}
-
-// partsEnd waits, not for long, until no living worker has a part of an item any more whose batch is stopped: what is written when all has
-// been removed might stay.
-func (w *Worker) partsEnd(ctx context.Context, j *job) {
-	ctx, cancel := context.WithTimeout(ctx, partsEndIn)
-	defer cancel()
-	for ctx.Err() == nil {
-		taken, err := w.claims.parts(ctx, j.held.Ref)
-		if err != nil || len(taken) == 0 {
-			return
-		}
-		w.pause(ctx, partsEndLok)
-	}
 }
 
 // removeParts removes what is left of an item's parts, as far as that is possible: what is not is found by the aggregator later.

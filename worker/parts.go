@@ -10,6 +10,7 @@ import (
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/decorate"
 )
 
 // owner moves an item in parts: the one that holds the item does. Of all owners that an item may have at once, after a pause of a process
@@ -181,43 +182,26 @@ func (o *owner) begin(ctx context.Context, reason string) error {
 	if reason == "" {
 		reason = o.unusable()
 	}
-	if reason == "" {
+	if o.plan.Upload == "" && reason == "" { // its owner died while it began, or was not answered
+		reason = o.plan.RestartReason
+	} else if reason == "" {
 		return o.takeOver(ctx)
 	}
 	// Whoever else takes itself for the owner is stopped first: what is removed here might be what that one goes on with.
 	if err := o.save(ctx, func(p *protocol.PartPlan) { p.Epoch, p.Had = p.Epoch+1, p.Count }); err != nil {
 		return err
 	}
-	o.awaitParts(ctx)
-	if err := o.to.Abort(ctx, o.plan.Upload); err != nil {
-		return err //nolint:wrapcheck // of the destination
+	if err := o.w.abortUpload(ctx, o.j.held.Ref, &o.plan, o.to); err != nil {
+		return err
 	}
 	return o.anew(ctx, reason)
-}
-
-const (
-	partsAwaited = 10 * time.Second // until the upload is removed all the same
-	awaitedLook  = 100 * time.Millisecond
-)
-
-// awaitParts waits, for a while, until no worker has a part of the upload any more that is to be removed: a part that is stored in that very
-// moment brings something of its upload back, which some stores keep until their own time for such things is over.
-func (o *owner) awaitParts(ctx context.Context) {
-	if !o.plan.Spread && !o.plan.Stale && !o.spread {
-		return
-	}
-	for limit := time.Now().Add(partsAwaited); ctx.Err() == nil && time.Now().Before(limit); o.w.pause(ctx, awaitedLook) {
-		if taken, err := o.w.claims.parts(ctx, o.j.held.Ref); err != nil || len(taken) == 0 {
-			return
-		}
-	}
 }
 
 // unusable is why the plan that was found cannot be continued; "": it can.
 func (o *owner) unusable() string {
 	p := &o.plan
 	switch {
-	case p.Version > protocol.PartVersion, p.Upload == "", p.PartSize <= 0, p.Count <= 0, int64(p.Count) != (p.Size+p.PartSize-1)/p.PartSize:
+	case p.Version > protocol.PartVersion, p.PartSize <= 0, p.Count <= 0, int64(p.Count) != (p.Size+p.PartSize-1)/p.PartSize:
 		return protocol.RestartPlanChanged
 	case !planMark(p).Equal(o.mark):
 		return protocol.RestartSourceChanged
@@ -291,23 +275,27 @@ func (o *owner) resumeChain() {
 	}
 }
 
-// anew begins an upload and makes a plan for it.
+// anew begins an upload and makes a plan for it. Where only the answer tells the name of the upload, a plan without it is stored first: the next
+// owner learns from it that there may be one, and when it was begun.
 func (o *owner) anew(ctx context.Context, reason string) error {
 	size := partSize(o.mark.Size, o.w.cfg.PartSize, o.to.PartLimits())
 	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew()}
+	plan := protocol.PartPlan{
+		Epoch: max(o.plan.Epoch, 1), ETag: o.mark.ETag, Modified: o.mark.Modified, Size: o.mark.Size, ContentType: o.kind, PartSize: size,
+		Count: int((o.mark.Size + size - 1) / size), RestartReason: reason, Created: time.Now().UTC(),
+	}
+	if _, unnamed := decorate.Inner(o.to).(storage.BegunDiscarder); unnamed {
+		if err := o.begun(ctx, plan); err != nil {
+			return err
+		}
+	}
 	upload, err := o.to.Begin(ctx, content)
 	if err != nil {
 		return err //nolint:wrapcheck // of the destination
 	}
 	failpoint.HitItem(failpoint.UploadBegun, o.t.id)
-	err = o.save(ctx, func(p *protocol.PartPlan) {
-		*p = protocol.PartPlan{
-			Version: p.Version, Epoch: max(p.Epoch, 1), Fence: p.Fence,
-			ETag: o.mark.ETag, Modified: o.mark.Modified, Size: o.mark.Size, ContentType: o.kind,
-			PartSize: size, Count: int((o.mark.Size + size - 1) / size), Upload: upload, RestartReason: reason, Created: time.Now().UTC(),
-		}
-	})
-	if err != nil {
+	plan.Upload = upload
+	if err := o.begun(ctx, plan); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 		defer cancel()
 		if abortErr := o.to.Abort(ctx, upload); abortErr != nil {
@@ -320,6 +308,14 @@ func (o *owner) anew(ctx context.Context, reason string) error {
 	o.states, o.chain, o.resumed, o.spread = make([]protocol.PartState, o.plan.Count), newChain(&o.t), 0, false
 	o.meter.ahead.Store(0)
 	return nil
+}
+
+// begun stores a new plan in the place of what there was.
+func (o *owner) begun(ctx context.Context, plan protocol.PartPlan) error {
+	return o.save(ctx, func(p *protocol.PartPlan) {
+		plan.Version, plan.Fence = p.Version, p.Fence
+		*p = plan
+	})
 }
 
 const abortLimit = 30 * time.Second

@@ -6,14 +6,17 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
 
 // upload is what parts are written to.
 type upload struct {
-	data []byte
-	done bool // completed
+	data  []byte
+	begun time.Time
+	parts int  // that were stored, repetitions included
+	done  bool // completed
 }
 
 // PartPut is one use of PutPart, in the order in which they ended.
@@ -57,7 +60,7 @@ func (d *Destination) Begin(ctx context.Context, content storage.PartContent) (s
 	}
 	d.begun++
 	name := "upload-" + strconv.Itoa(d.begun)
-	d.uploads[name] = &upload{data: make([]byte, content.Size)}
+	d.uploads[name] = &upload{data: make([]byte, content.Size), begun: time.Now()}
 	return name, nil
 }
 
@@ -110,6 +113,7 @@ func (d *Destination) keepPart(name string, part storage.Part, data []byte) erro
 		return err
 	}
 	copy(u.data[part.Offset:], data)
+	u.parts++
 	return nil
 }
 
@@ -197,6 +201,21 @@ func (d *Destination) Abort(ctx context.Context, name string) error {
 	defer d.mu.Unlock()
 	if u := d.uploads[name]; u != nil && !u.done {
 		delete(d.uploads, name)
+	}
+	return nil
+}
+
+// DiscardBegun forgets what was begun within a minute of a time, and has no parts.
+func (d *Destination) DiscardBegun(ctx context.Context, began time.Time) error {
+	if err := stopped(ctx, "abort"); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, u := range d.uploads {
+		if u.parts == 0 && !u.done && u.begun.Sub(began).Abs() < time.Minute {
+			delete(d.uploads, name)
+		}
 	}
 	return nil
 }

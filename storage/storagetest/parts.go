@@ -10,8 +10,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
+	"github.com/copyfleet/copyfleet/storage/decorate"
 )
 
 func runParts(t *testing.T, h Harness) {
@@ -32,6 +34,7 @@ func runParts(t *testing.T, h Harness) {
 		{"ReadyRefuses", partsReadyRefuses},
 		{"CompletedTwice", partsCompletedTwice},
 		{"Aborted", partsAborted},
+		{"BegunAndForgotten", partsForgotten},
 		{"BodyFails", partsBodyFails},
 		{"WrongLength", partsWrongLength},
 		{"Canceled", partsCanceled},
@@ -373,4 +376,34 @@ func partsReadBack(t *testing.T, p *partly) {
 	p.abort(t)
 	_, err := reader.OpenUpload(t.Context(), p.upload, 0)
 	expectGone(t, err)
+}
+
+// partsForgotten begins anew after a Begin whose answer was lost. What has parts, and what was not begun then, stays.
+func partsForgotten(t *testing.T, p *partly) {
+	t.Helper()
+	discarder, ok := decorate.Inner(p.parts(t)).(storage.BegunDiscarder)
+	if !ok {
+		return // nothing is to be found that the caller cannot name
+	}
+	stored := p.put(t, 1)
+	first := p.upload
+	p.begin(t)
+	for _, began := range []time.Time{time.Now().Add(-time.Hour), time.Now().Add(time.Hour)} {
+		if err := discarder.DiscardBegun(t.Context(), began); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.put(t, 2) // it was not begun then
+	second := p.upload
+	p.begin(t)
+	if err := discarder.DiscardBegun(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.parts(t).PutPart(t.Context(), p.upload, p.part(1))
+	expectGone(t, err)
+	if err := p.parts(t).Abort(t.Context(), second); err != nil {
+		t.Error(err)
+	}
+	p.upload = first
+	p.finish(t, append(stored, p.put(t, 2, 3)...))
 }

@@ -1,0 +1,71 @@
+package object
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// A Begin has ended this long after its caller noted the time, and the clock of the store may be wrong by this much.
+const (
+	beginTakes = 3 * callTimeout // the bucket, the question whether the store compares, the upload
+	clockSlack = time.Minute
+)
+
+// DiscardBegun implements storage.BegunDiscarder. Uploads are listed by their exact key: MinIO lists them in no other way. One with a part is
+// somebody's, unless the part is one that this package itself asked the store with.
+func (o *destination) DiscardBegun(ctx context.Context, began time.Time) error {
+	if err := o.check("clean up"); err != nil {
+		return err
+	}
+	after, afterID := "", ""
+	for {
+		list, err := o.listUploads(ctx, after, afterID)
+		switch resp := minio.ToErrorResponse(err); {
+		case resp.Code == minio.NoSuchBucket, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotImplemented:
+			return nil // what may not be listed is left to the store
+		case err != nil:
+			return classify("clean up", o.subject(), err)
+		}
+		for i := range list.Uploads {
+			u := &list.Uploads[i]
+			if u.Key != o.key || u.Initiated.Before(began.Add(-clockSlack)) || u.Initiated.After(began.Add(beginTakes+clockSlack)) {
+				continue
+			}
+			if err := o.discardEmpty(ctx, u.UploadID); err != nil {
+				return err
+			}
+		}
+		if !list.IsTruncated || list.NextKeyMarker == after && list.NextUploadIDMarker == afterID {
+			return nil
+		}
+		after, afterID = list.NextKeyMarker, list.NextUploadIDMarker
+	}
+}
+
+func (o *destination) listUploads(ctx context.Context, after, afterID string) (minio.ListMultipartUploadsResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return o.store.core.ListMultipartUploads(ctx, o.bucket, o.key, after, afterID, "", 0) //nolint:wrapcheck // classified by the caller
+}
+
+// discardEmpty removes an upload in which nothing is stored.
+func (o *destination) discardEmpty(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	parts, err := o.store.core.ListObjectParts(ctx, o.bucket, o.key, id, 0, 2)
+	switch code := minio.ToErrorResponse(err).Code; {
+	case code == minio.NoSuchUpload, code == minio.NoSuchKey:
+		return nil
+	case err != nil:
+		return classify("clean up", o.subject(), err)
+	}
+	for i := range parts.ObjectParts {
+		if parts.ObjectParts[i].Size != int64(len(probeContent)) {
+			return nil
+		}
+	}
+	return o.Abort(ctx, plainUpload+id)
+}
