@@ -4,7 +4,8 @@
 // control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
 // manifest.go finds what it asks for, hosts.go has it wait for its hosts (park.go puts away what would wait for long), attempt.go runs it in
 // its slot, conflict.go and compare.go look at what is at the destination already, servercopy.go lets a store copy by itself, copy.go joins
-// source and destination in all other cases, clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a verdict, finish.go makes a receipt of it, report.go stores
+// source and destination in all other cases, clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a
+// verdict, finish.go makes a receipt of it, report.go stores
 // the news, and only then is the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
 // what is read to what the caller expects.
 //
