@@ -100,7 +100,10 @@ func (w *Worker) enterHosts(j *job) error {
 		}
 	}()
 	for {
-		visit, err := w.hosts.Enter(j.ctx, ask, func() { aside = aside || w.slots.stepAside(j.bulk(), part) })
+		visit, err := w.hosts.Enter(j.ctx, ask, func() bool {
+			aside = aside || w.slots.stepAside(j.bulk(), part)
+			return aside
+		})
 		// A part is not put away like an item: its item waits for it. Nor does it wait in its slot, which may be wanted for another host.
 		if later, ok := errors.AsType[*hosts.LaterError](err); ok && !later.Resting && part {
 			if aside = aside || w.slots.stepAside(j.bulk(), part); aside {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -137,5 +139,57 @@ func TestStoppedWhileItemsWaitForTheirHost(t *testing.T) {
 		if !mixtest.Until(limit, func() bool { return len(traces(t, js, id)) == 0 }) {
 			t.Errorf("left of %s: %q", id, traces(t, js, id))
 		}
+	}
+}
+
+// TestHostOfTwoSecondsTakesNoMoreThanItsShare copies from a host that takes two seconds for each answer and from one that answers at once, in
+// one batch and in the slots of one worker. The fast host's items have what the slow one's leave, in whatever order they come.
+func TestHostOfTwoSecondsTakesNoMoreThanItsShare(t *testing.T) {
+	t.Parallel()
+	const slots, waiting, quick = 16, 160, 800
+	for _, order := range []string{"taking turns", "slow ones first"} {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			f, _ := up(t, "SLOTS="+strconv.Itoa(slots))
+			slow, fast := mixtest.NewPeer(t), mixtest.NewPeer(t)
+			slowly := at(slow, "slow", waiting)
+			for i := range slowly {
+				slow.GiveSlowly(fmt.Sprintf("/get/slow/%d.txt", i), slowly[i].Content, 2*time.Second)
+			}
+			batch := slices.Concat(slowly, at(fast, "fast", quick))
+			if order == "taking turns" {
+				each := len(batch) / len(slowly)
+				mixed := make(mixtest.Batch, 0, len(batch))
+				for i := range slowly {
+					mixed = append(append(mixed, slowly[i]), batch[len(slowly)+i*(each-1):len(slowly)+(i+1)*(each-1)]...)
+				}
+				batch = mixed
+			}
+			begun := time.Now()
+			id := f.Submit(t, batch, "")
+			ended := func(prefix string) int {
+				receipts, err := f.API.Receipts(t.Context(), id)
+				if err != nil {
+					return 0
+				}
+				n := 0
+				for i := range receipts {
+					if receipts[i].State.Final() && strings.HasPrefix(receipts[i].ID, prefix) {
+						n++
+					}
+				}
+				return n
+			}
+			if !mixtest.Until(limit, func() bool { return fast.AskedBelow("/get/fast/") >= quick }) || !mixtest.Until(limit, func() bool { return ended("fast-") == quick }) {
+				t.Fatalf("%d of %d items of the fast host have ended", ended("fast-"), quick)
+			}
+			took, behind := time.Since(begun), ended("slow-")
+			if behind > waiting/4 {
+				t.Errorf("when the fast host's items had ended, so had %d of the %d of the slow host: it had more than its share", behind, waiting)
+			}
+			t.Logf("%d fast items beside %d slow ones took %s; %d of these had ended", quick, waiting, took, behind)
+			f.API.Act(t, id, "cancel") // the rest of the slow ones is of no interest
+			f.API.WaitFinal(t, id, limit)
+		})
 	}
 }

@@ -10,6 +10,8 @@
 // A visit at which nothing moves for long takes no place from others, until such visits have half of the slots. Items that go first
 // ([Ask.First]) do not wait for the number to be found.
 //
+// Who waits in the way of others ([Table.Enter]) is sent away from a gate of which nothing has been heard yet.
+//
 // A gate closes when its host fails again and again, or says when to come back (breaker.go). After the rest one item probes it; what becomes of
 // that decides for the others. If it tells nothing the next one probes, three times at most.
 //

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,7 +65,8 @@ const (
 	comingMost          = 15 * time.Second // they may pass sooner than expected
 	stallAfter          = 10 * time.Second // from when on a visit at which nothing moves takes no place from others
 	stallLook           = 250 * time.Millisecond
-	lookAgain           = 50 * time.Millisecond // at a gate whose places others have
+	lookAgain           = 50 * time.Millisecond  // at a gate whose places others have
+	slotPatience        = 250 * time.Millisecond // how long one waits in a slot at a gate of which nothing is heard
 	forgetAfter         = 10 * time.Minute
 	sweepEvery          = 1024 // new gates
 )
@@ -181,8 +183,9 @@ func (t *Table) State() State {
 }
 
 // Enter waits for a place at each of the hosts, takes them all at once, and returns the visit, which must be left. The error is a [*LaterError],
-// or why the context ended. waiting, unless nil, is called before it waits.
-func (t *Table) Enter(ctx context.Context, ask Ask, waiting func()) (*Visit, error) {
+// or why the context ended. waiting, unless nil, is called before it waits, and reports whether it does so without being in the way of others:
+// if not, it does not wait at a gate of which nothing is heard.
+func (t *Table) Enter(ctx context.Context, ask Ask, waiting func() bool) (*Visit, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
 	}
@@ -204,15 +207,60 @@ func (t *Table) Enter(ctx context.Context, ask Ask, waiting func()) (*Visit, err
 	}
 	t.waits++
 	t.mu.Unlock()
-	if waiting != nil {
-		waiting()
+	if waiting != nil && !waiting() {
+		return t.waitBriefly(ctx, w)
 	}
-	return t.wait(ctx, w)
+	return t.wait(ctx, w, 2*t.cfg.Patience)
+}
+
+// waitBriefly is wait for one that waits in its slot. Nobody knows how long that takes at a gate that no item has left yet: all slots
+// would be taken by items that wait for a host which is slow, before it is known to be.
+func (t *Table) waitBriefly(ctx context.Context, w *waiter) (*Visit, error) {
+	brief := time.NewTimer(min(slotPatience, t.cfg.Patience))
+	defer brief.Stop()
+	t.mu.Lock()
+	silent := t.silentFor(w, time.Now()) >= slotPatience
+	t.mu.Unlock()
+	if silent {
+		return t.wait(ctx, w, 0)
+	}
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+	case <-brief.C:
+	}
+	t.mu.Lock()
+	silent = t.silentFor(w, time.Now()) > 0
+	t.mu.Unlock()
+	if silent {
+		return t.wait(ctx, w, 0)
+	}
+	return t.wait(ctx, w, 2*t.cfg.Patience)
+}
+
+// silentFor is for how long nothing has been heard of a gate at which an item waits. The lock is held.
+func (t *Table) silentFor(w *waiter, now time.Time) time.Duration {
+	var most time.Duration
+	for _, g := range w.gates {
+		if slices.Contains(g.queue, w) {
+			most = max(most, g.silent(now))
+		}
+	}
+	return most
+}
+
+// silent is for how long items have been at a gate of which none has left, and which has moved nothing; 0: something is known of it.
+func (g *gate) silent(now time.Time) time.Duration {
+	l := &g.limiter
+	if g.tenant || g.breaker.open() || g.used == 0 || l.rate > 0 || l.done > 0 || l.bytes > 0 || l.from.IsZero() {
+		return 0
+	}
+	return now.Sub(l.from)
 }
 
 // wait waits for a waiter's turn.
-func (t *Table) wait(ctx context.Context, w *waiter) (*Visit, error) {
-	patience := time.NewTimer(2 * t.cfg.Patience)
+func (t *Table) wait(ctx context.Context, w *waiter, most time.Duration) (*Visit, error) {
+	patience := time.NewTimer(most)
 	defer patience.Stop()
 	select {
 	case <-w.ready:

@@ -178,6 +178,9 @@ func (g *gate) pace() float64 {
 // it would have taken is free for others.
 func (t *Table) crowd(g *gate, now time.Time) *LaterError {
 	g.coming = g.coming.Add(-g.expected(1))
+	if silent := g.silent(now); silent > 0 {
+		return &LaterError{Key: g.key, Wait: min(max(silent, laterLeast), comingMost)}
+	}
 	return &LaterError{Key: g.key, Wait: t.book(g, now, 1)}
 }
 
@@ -215,6 +218,9 @@ func (t *Table) Coming(key Key, resting bool, n int) time.Duration {
 		if len(g.queue) > 0 {
 			return jittered(restBase)
 		}
+	}
+	if silent := g.silent(now); silent >= slotPatience {
+		return min(silent, comingMost)
 	}
 	g.booked = g.booked.Add(-g.expected(n)) // what they were told before is not held for them any more
 	ahead := max(g.coming.Sub(now), 0)
