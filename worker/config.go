@@ -31,7 +31,8 @@ type Config struct {
 	// PartThreshold is from how many bytes on an item is moved in parts, where both of its ends can; 0: 64 MiB. PartSize is how many
 	// bytes a part has, rounded up to a MiB, and more where there would be too many; 0: 16 MiB.
 	PartThreshold, PartSize int64
-	// SpreadAfter is how long the rest of an item may take at the rate seen until its parts are made work for all workers. 0: 3 s.
+	// SpreadAfter is how long the rest of an item may take at the rate seen until its parts are made work for all workers; longer, up to three
+	// times that, by what it takes to read it once more for its digest. 0: 3 s.
 	SpreadAfter time.Duration
 	// HostConcurrency is how many items are at one host at once at most, as a source and as a destination each. 0: what the host does most
 	// with is found out.

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/resume"
@@ -56,7 +55,7 @@ func (o *owner) readOnce(ctx context.Context, etag string) error {
 		return storage.Errorf(storage.Conflict, "destination_replaced", "verify", o.t.dest.Redacted(), "it was replaced by somebody else right away")
 	}
 	o.chain.reset()
-	got, err := io.Copy(o.chain, stopping{ctx, object.Body})
+	got, err := o.chain.copy(stopping{ctx, object.Body})
 	if err != nil {
 		return err //nolint:wrapcheck // of the destination
 	}

@@ -322,7 +322,7 @@ func (o *owner) digest(ctx context.Context, reader storage.UploadReader, n int64
 		return err //nolint:wrapcheck // of the destination
 	}
 	defer func() { _ = body.Close() }() // only read
-	got, err := io.Copy(o.chain, io.LimitReader(stopping{ctx, body}, n))
+	got, err := o.chain.copy(io.LimitReader(stopping{ctx, body}, n))
 	if err != nil {
 		return err //nolint:wrapcheck // of the destination
 	}

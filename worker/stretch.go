@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -167,8 +168,27 @@ func (s *stretch) slow() bool {
 	if parts < 2 || s.read == 0 && passed < firstLook || !o.maySpread() {
 		return false
 	}
-	if float64(bytes)*float64(passed) <= float64(max(s.read, 1))*float64(o.w.cfg.SpreadAfter) {
-		return false
+	rest := time.Duration(min(float64(bytes)*float64(passed)/float64(max(s.read, 1)), math.MaxInt64/2))
+	return rest > spreadWorth(o.w.cfg.SpreadAfter, o.readAgain(bytes)) && o.wait()
+}
+
+// spreadWorth is how long the rest of an item must take by itself for help to be worth it: longer than after, and longer by what it takes to
+// read again what others wrote. That counts for twice as long at most: with more workers than one, a rest that takes that long is done sooner by many
+// all the same.
+func spreadWorth(after time.Duration, again int64) time.Duration {
+	return after + min(time.Duration(float64(again)/readAgainRate*float64(time.Second)), 2*after)
+}
+
+// readAgainRate is at how many bytes a second a worker with little else to do reads again and digests what others wrote.
+const readAgainRate = 256 << 20
+
+// readAgain is how many bytes must be read once more for the digest if so many that are left are copied by others.
+func (o *owner) readAgain(left int64) int64 {
+	if o.chain.idle() {
+		return 0
 	}
-	return o.wait()
+	if _, can := o.to.(storage.UploadReader); !can {
+		return o.plan.Size // an object is read when it is whole
+	}
+	return left
 }
