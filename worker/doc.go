@@ -42,11 +42,11 @@
 // owner that finds a plan takes it over if the source is what it was; a retry and a pause keep it, and so does a death. What
 // became of the parts the aggregator keeps.
 //
-// If the rest would take longer than [Config.SpreadAfter] at the rate seen, and what it takes to read again for the digest what others wrote, the owner publishes the missing parts as work of their own, a few
-// at a time, and waits for them outside of its slot (spread.go); parts run in slots like items (part.go). So parts find slots
-// even if every worker owns nothing but items that wait. At most half as many items as there are slots wait so; others go on by themselves. An
-// owner that is told to stop hands its item back at once. Where the caller gave a digest, and the destination cannot be read before it is
-// visible, nothing is spread: the digest must be known first.
+// If the rest would take longer than [Config.SpreadAfter] at the rate seen, and what it takes to read again for the digest what others
+// wrote, the owner publishes the missing parts as work of their own, a few at a time, and waits for them outside of its slot (spread.go);
+// parts run in slots like items (part.go). So parts find slots even if every worker owns nothing but items that wait. At most half as many
+// items as there are slots wait so; others go on by themselves. An owner that is told to stop hands its item back at once. Where the caller
+// gave a digest, and the destination cannot be read before it is visible, nothing is spread: the digest must be known first.
 //
 // When all parts are stored the owner reads what it did not digest in passing, compares, writes into the plan that it completes it, asks as for
 // any item whether it still holds it, and makes it visible (complete.go). Of several owners, after a pause of a process or the
