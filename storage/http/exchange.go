@@ -37,15 +37,17 @@ func (c *Client) newExchange(ctx context.Context, what call) *exchange {
 // roundTrip sends a request and returns the final answer, whatever its status. Once there is a connection it
 // begins the wait patience; who calls roundTrip stops it.
 func (x *exchange) roundTrip(req *http.Request, patience *wait) (*http.Response, error) {
+	return x.traced(req, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		x.conn.Store(connOf(info.Conn))
+		x.dog.start(patience)
+	}})
+}
+
+// traced is roundTrip whose caller is told of the connection, and keeps it.
+func (x *exchange) traced(req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
 	x.conn.Store(nil)
 	x.spoken.Store(false)
-	trace := &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			x.conn.Store(connOf(info.Conn))
-			x.dog.start(patience)
-		},
-		GotFirstResponseByte: func() { x.spoken.Store(true) },
-	}
+	trace.GotFirstResponseByte = func() { x.spoken.Store(true) }
 	return x.client.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
 }
 
@@ -71,7 +73,7 @@ func (x *exchange) headerWait() *wait {
 // closes it. A long or slow rest costs the connection instead.
 func discard(resp *http.Response) {
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusSwitchingProtocols || resp.ContentLength > maxDrain {
+	if resp.StatusCode == http.StatusSwitchingProtocols || resp.ContentLength > maxDrain || resp.ContentLength == 0 {
 		return
 	}
 	timer := time.AfterFunc(drainLimit, func() { resp.Body.Close() })

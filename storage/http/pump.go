@@ -70,6 +70,11 @@ func (t *transfer) conclude(total int64) error {
 	if total != t.content.Size {
 		return t.wrongLength(total)
 	}
+	return t.ask()
+}
+
+// ask asks Ready, unless nobody waits for the upload any more.
+func (t *transfer) ask() error {
 	if t.ctx.Err() != nil {
 		return errUnwanted
 	}

@@ -171,49 +171,58 @@ func TestPutRequest(t *testing.T) {
 	}
 }
 
-// Whatever stops an upload on our side, the receiver is left with less than it was promised.
+// Whatever stops an upload on our side, the receiver is left with less than it was promised: of a short one with nothing.
 func TestAbortedUploadIsShort(t *testing.T) {
 	t.Parallel()
 	refuse := errors.New("not now")
+	digits := func() io.Reader { return strings.NewReader("0123456789") }
 	tests := []struct {
-		name    string
-		content storage.Content
-		cause   error
-		code    string
+		name  string
+		body  func() io.Reader
+		size  int64
+		ready error
+		cause error
+		code  string
 	}{
-		{"body fails", storage.Content{Size: 100000, Body: io.MultiReader(io.LimitReader(zero{}, 90000), iotest.ErrReader(refuse))}, refuse, "dest_content"},
-		{"body fails after its last byte", storage.Content{Size: 10, Body: io.MultiReader(strings.NewReader("0123456789"), iotest.ErrReader(refuse))}, refuse, "dest_content"},
-		{"body fails with its last byte", storage.Content{Size: 10, Body: &lastGasp{refuse}}, refuse, "dest_content"},
-		{"not ready", content("0123456789", func() error { return refuse }), refuse, "dest_content"},
-		{"one byte not ready", content("0", func() error { return refuse }), refuse, "dest_content"},
-		{"too short", storage.Content{Size: 11, Body: strings.NewReader("0123456789")}, nil, "source_short"},
-		{"too long", storage.Content{Size: 9, Body: strings.NewReader("0123456789")}, nil, "source_long"},
-		{"stuck", storage.Content{Size: 9, Body: stuck{}}, io.ErrNoProgress, "dest_content"},
+		{"body fails", func() io.Reader { return io.MultiReader(digits(), iotest.ErrReader(refuse)) }, 11, nil, refuse, "dest_content"},
+		{"body fails after its last byte", func() io.Reader { return io.MultiReader(digits(), iotest.ErrReader(refuse)) }, 10, nil, refuse, "dest_content"},
+		{"body fails with its last byte", func() io.Reader { return &lastGasp{refuse} }, 10, nil, refuse, "dest_content"},
+		{"not ready", digits, 10, refuse, refuse, "dest_content"},
+		{"one byte not ready", func() io.Reader { return strings.NewReader("0") }, 1, refuse, refuse, "dest_content"},
+		{"too short", digits, 11, nil, nil, "source_short"},
+		{"too long", digits, 9, nil, nil, "source_long"},
+		{"stuck", func() io.Reader { return stuck{} }, 9, nil, io.ErrNoProgress, "dest_content"},
 	}
 	for _, tt := range tests {
 		for _, method := range []string{"PUT", "POST"} {
-			t.Run(method+" "+tt.name, func(t *testing.T) {
-				url, seen := receiver(t)
-				client := testClient(t, nil)
-				destination := client.Put(url+query, nil)
-				if method == "POST" {
-					destination = client.PostForm(url+query, nil, "", "", nil)
-				}
-				if s, ok := tt.content.Body.(*strings.Reader); ok {
-					s.Seek(0, io.SeekStart)
-				} else if method == "POST" {
-					return // read already
-				}
-				_, err := destination.Put(t.Context(), tt.content)
-				e, ok := errors.AsType[*storage.Error](err)
-				if !ok || e.Code != tt.code || tt.cause != nil && !errors.Is(err, tt.cause) {
-					t.Errorf("error is %v, want code %s and cause %v", err, tt.code, tt.cause)
-				}
-				checkDiscreet(t, err)
-				if got := <-seen; got.err == nil {
-					t.Errorf("the receiver got a whole body: %q", got.body)
-				}
-			})
+			for _, before := range []int64{0, 2 * shortBody} {
+				t.Run(fmt.Sprintf("%s %s %d", method, tt.name, before), func(t *testing.T) {
+					url, seen := receiver(t)
+					client := testClient(t, nil)
+					destination := client.Put(url+query, nil)
+					if method == "POST" {
+						destination = client.PostForm(url+query, nil, "", "", nil)
+					}
+					body := io.MultiReader(io.LimitReader(zero{}, before), tt.body())
+					_, err := destination.Put(t.Context(), storage.Content{Size: before + tt.size, Body: body, Ready: func() error { return tt.ready }})
+					e, ok := errors.AsType[*storage.Error](err)
+					if !ok || e.Code != tt.code || tt.cause != nil && !errors.Is(err, tt.cause) {
+						t.Errorf("error is %v, want code %s and cause %v", err, tt.code, tt.cause)
+					}
+					checkDiscreet(t, err)
+					if before == 0 {
+						if _, err := client.Put(url, nil).Put(t.Context(), content("next", nil)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					switch got := <-seen; {
+					case before == 0 && string(got.body) != "next":
+						t.Errorf("the receiver got a request before the next one: %q", got.body)
+					case before > 0 && got.err == nil:
+						t.Errorf("the receiver got a whole body of %d bytes", len(got.body))
+					}
+				})
+			}
 		}
 	}
 }
@@ -273,7 +282,7 @@ func TestPutPanics(t *testing.T) {
 	put := testClient(t, nil).Put(url, nil)
 	for _, c := range []storage.Content{
 		content("0123456789", func() error { panic("ready") }),
-		{Body: io.MultiReader(io.LimitReader(zero{}, 200_000), panics{}), Size: 300_000},
+		{Body: io.MultiReader(io.LimitReader(zero{}, 200_000), throws{}), Size: 300_000},
 	} {
 		func() {
 			defer func() {
@@ -289,9 +298,9 @@ func TestPutPanics(t *testing.T) {
 	}
 }
 
-type panics struct{}
+type throws struct{}
 
-func (panics) Read([]byte) (int, error) { panic("read") }
+func (throws) Read([]byte) (int, error) { panic("read") }
 
 func TestPutCanceled(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,7 @@ var (
 // Two goroutines share the work. The transport runs on one of ours, which send waits for; it reads the body
 // from a pipe. The other end of the pipe is fed by the goroutine that called Put, so that a panic in
 // Content.Body or Content.Ready meets the caller's own recover, and so that neither is touched after Put.
+// What is short needs neither goroutine nor pipe (short.go).
 type transfer struct {
 	*exchange
 	content        storage.Content
@@ -43,6 +44,9 @@ func (t *transfer) send(req *http.Request) (*http.Response, error) {
 	}
 	if req.ContentLength == 0 {
 		return t.sendEmpty(req)
+	}
+	if req.ContentLength <= shortBody {
+		return t.sendShort(req)
 	}
 	patience := t.idleWait()
 	patience.limit += continueLimit // the transport may wait that long before it offers the body
