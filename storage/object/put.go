@@ -94,10 +94,7 @@ func (o *destination) send(ctx context.Context, u upload, content storage.Conten
 
 // sendPlain makes a PUT without a checksum.
 func (o *destination) sendPlain(ctx context.Context, u upload, content storage.Content) (storage.Stored, error) {
-	url, headers, err := o.presigned(ctx, u, "")
-	if err != nil {
-		return storage.Stored{}, err
-	}
+	url, headers := o.sealed(u, "")
 	seen := &observed{Content: content}
 	stored, err := o.store.cfg.Transport.Put(url, headers).Put(ctx, seen.content())
 	return stored, o.own(seen, err)
@@ -109,7 +106,7 @@ func (o *destination) sendFramed(ctx context.Context, u upload, content storage.
 	sent := seen.content()
 	frames := newFramed(sent.Body, content.Size, o.subject())
 	sent.Body, sent.Size = frames, framedLength(content.Size)
-	url, headers := o.signed(u, content.Size)
+	url, headers := o.trailed(u, content.Size)
 	stored, err := o.store.cfg.Transport.Put(url, headers).Put(ctx, sent)
 	if err != nil {
 		return storage.Stored{}, "", o.own(seen, err)
@@ -145,10 +142,7 @@ func (o *destination) sendSmall(ctx context.Context, u upload, content storage.C
 		}
 		sent.Ready = nil
 	}
-	url, headers, err := o.presigned(ctx, u, checksum)
-	if err != nil {
-		return storage.Stored{}, "", err
-	}
+	url, headers := o.sealed(u, checksum)
 	stored, err := o.store.cfg.Transport.Put(url, headers).Put(ctx, sent)
 	if err != nil {
 		return storage.Stored{}, "", o.own(seen, err)

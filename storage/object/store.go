@@ -1,7 +1,7 @@
 // Package object reads and writes objects of an S3 store. It is the only importer of minio-go.
 //
-// Bytes move over presigned URLs that are made at the moment of use, so that none can expire in a queue, with
-// the HTTP driver that the configuration gives; it sends an exact length and holds the last byte back
+// Bytes move over requests that are signed at the moment of use, so that none can expire in a queue (those that read by their URL, those that write in a
+// header), with the HTTP driver that the configuration gives; it sends an exact length and holds the last byte back
 // until the content is ready. An object is visible whole or not at all: that is S3's promise, and an upload
 // cut short is no upload.
 //
@@ -60,6 +60,9 @@ type Store struct {
 	probed   probe
 	limits   copyLimits
 	reserved reserve
+
+	base, host string // of the endpoint: http://host:port, and host:port
+	keys       signer
 
 	http, patient *http.Transport // of client, and of slow
 
@@ -130,6 +133,9 @@ func (s *Store) connect(u *url.URL) error {
 	if err != nil {
 		return err
 	}
+	s.host = client.EndpointURL().Host // without a port that goes without saying
+	s.base = u.Scheme + "://" + s.host
+	s.keys.accessKey, s.keys.secretKey, s.keys.region = s.cfg.AccessKey, s.cfg.SecretKey, s.cfg.Region
 	s.client, s.core, s.slow = client, minio.Core{Client: client}, minio.Core{Client: slow}
 	return nil
 }
