@@ -52,7 +52,7 @@ func (p place) trailed(u upload, size int64) (string, map[string]string) {
 // signed signs headers for an upload that begins now.
 func (p place) signed(u upload, headers http.Header) (string, map[string]string) {
 	path, query := s3utils.EncodePath("/"+p.bucket+"/"+p.key), strings.ReplaceAll(u.query.Encode(), "+", "%20")
-	p.store.keys.sign(http.MethodPut, p.store.host, path, query, headers, time.Now())
+	p.store.keys.sign(p.store.host, path, query, headers, time.Now())
 	target := p.store.base + path
 	if query != "" {
 		target += "?" + query
