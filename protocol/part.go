@@ -104,6 +104,7 @@ const (
 	RestartUploadGone    = "upload_gone"        // what had been written is not there any more
 	RestartNotPossible   = "not_resumable"      // a PUT or POST target takes content from its first byte only
 	RestartNoRanges      = "source_no_ranges"   // the source gives itself only as a whole, or does not say what state it is in
+	RestartMismatch      = "checksum_mismatch"  // it is not what the source, or the store, says it is
 	RestartPlanChanged   = "plan_not_supported" // what was begun is of a form that this build does not know
 )
 

@@ -19,6 +19,7 @@ type result struct {
 	attempt    protocol.Attempt
 	copied     copied
 	failure    *protocol.Failure
+	unsure     bool // see [unsureError]
 	retryAfter time.Duration
 	abandoned  error          // the attempt does not count: handed back, or another worker has the item
 	waited     bool           // there was none: the item has waited for its host for too long
@@ -167,6 +168,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 		}
 	default:
 		res.failure, res.retryAfter = explain(err)
+		res.unsure = isUnsure(err)
 	}
 	res.attempt.Failure = brief(res.failure)
 	if res.abandoned == nil {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -13,7 +14,7 @@ import (
 func (o *owner) complete(ctx context.Context) (storage.Stored, error) {
 	failpoint.HitItem(failpoint.PartsComplete, o.t.id)
 	if err := o.verify(ctx); err != nil {
-		return storage.Stored{}, err
+		return storage.Stored{}, wasted(err)
 	}
 	content := storage.PartContent{Size: o.plan.Size, PartSize: o.plan.PartSize, ContentType: o.plan.ContentType, OnlyNew: o.t.onlyNew(), Fresh: o.plan.Stale}
 	parts := make([]storage.PartStored, len(o.states))
@@ -28,7 +29,7 @@ func (o *owner) complete(ctx context.Context) (storage.Stored, error) {
 	failpoint.HitItem(failpoint.Completing, o.t.id)
 	stored, err := o.to.Complete(ctx, o.plan.Upload, content, parts, o.t.ready)
 	if err != nil {
-		return storage.Stored{}, err //nolint:wrapcheck // of the destination
+		return storage.Stored{}, wasted(err)
 	}
 	failpoint.HitItem(failpoint.UploadCompleted, o.t.id)
 	if err := o.readBack(ctx, stored.ETag); err != nil {
@@ -41,6 +42,30 @@ func (o *owner) complete(ctx context.Context) (storage.Stored, error) {
 	failpoint.HitItem(failpoint.PartsCleared, o.t.id)
 	failpoint.HitItem(failpoint.DestinationVisible, o.t.id)
 	return stored, nil
+}
+
+// wastedError says that what is stored in parts is of no use to anybody, and does not tell which of them it is.
+type wastedError struct{ error }
+
+func (e *wastedError) Unwrap() error { return e.error }
+
+func wasted(err error) error {
+	if isCode(err, codeStoreMismatch) || isCode(err, codeSourceMismatch) {
+		return &wastedError{err}
+	}
+	return err
+}
+
+// waste has the next attempt begin anew: with the same parts it would end in the same way.
+func (o *owner) waste(ctx context.Context, err error) error {
+	again := o.begin(ctx, protocol.RestartMismatch)
+	switch {
+	case errors.Is(again, errLeaseLost):
+		return again
+	case again != nil:
+		o.w.cfg.Logger.Warn("what was stored of an item was not removed", "batch", o.j.work.Batch, "index", o.j.work.Index, "error", again)
+	}
+	return err
 }
 
 // verify holds what was stored to what the caller expects. What was not digested in passing is read where it lies, if that is possible.
@@ -59,12 +84,12 @@ func (o *owner) verify(ctx context.Context) error {
 		}
 		return storage.Errorf(storage.Internal, "digest_unknown", "verify", o.t.dest.Redacted(), "only %d of %d bytes were digested", o.chain.at, o.plan.Size)
 	}
+	if o.declared != "" && o.chain.sha != nil && hex.EncodeToString(o.chain.sha.Sum(nil)) != o.declared {
+		return &sourceError{storage.Errorf(storage.Corrupt, codeSourceMismatch, "verify", o.t.src.Redacted(),
+			"the SHA-256 of what came is not %s, as the source says", o.declared)}
+	}
 	if err := checkDigest(o.t, "sha256", o.t.expect.SHA256, o.chain.sha); err != nil {
 		return &sourceError{err}
-	}
-	if o.declared != "" && o.chain.sha != nil && hex.EncodeToString(o.chain.sha.Sum(nil)) != o.declared {
-		return &sourceError{storage.Errorf(storage.Corrupt, "source_checksum_mismatch", "verify", o.t.src.Redacted(),
-			"the SHA-256 of what came is not %s, as the source says", o.declared)}
 	}
 	if o.chain.md5 != nil {
 		if err := checkDigest(o.t, "md5", o.t.expect.MD5, o.chain.md5); err != nil {

@@ -27,6 +27,27 @@ const (
 	soloCrashes = 2
 )
 
+// Codes of content that is not what the store or the source says it is. Either of them may be wrong, for good, or a byte on the way was: a
+// retry tells. What the caller expects is another matter (see [unsureError]).
+const (
+	codeStoreMismatch  = "checksum_mismatch"
+	codeSourceMismatch = "source_checksum_mismatch"
+)
+
+// mayPass reports whether a failure of a class that is permanent may be another one at the next attempt.
+func mayPass(f *protocol.Failure) bool {
+	return f.Class == protocol.Corrupt && (f.Code == codeStoreMismatch || f.Code == codeSourceMismatch)
+}
+
+// decideFailure is decide for a failure of which unsure says that more may be known after another attempt.
+func decideFailure(f *protocol.Failure, unsure bool, attempt, maxAttempts int) verdict {
+	class := f.Class
+	if unsure || mayPass(f) {
+		class = protocol.Interrupted
+	}
+	return decide(class, attempt, maxAttempts)
+}
+
 // decide is the whole retry policy: class × attempt → verdict. attempt counts from 1.
 func decide(class protocol.Class, attempt, maxAttempts int) verdict {
 	switch class {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 func TestDecide(t *testing.T) {
@@ -36,6 +37,33 @@ func TestDecide(t *testing.T) {
 		if got := decide(r.class, r.attempt, r.max); got != r.want {
 			t.Errorf("decide(%q, %d, %d) = %d, want %d", r.class, r.attempt, r.max, got, r.want)
 		}
+	}
+}
+
+// TestMismatchesAreDecidedByWhoseTheyAre: content may have been changed on the way, or cut.
+func TestMismatchesAreDecidedByWhoseTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, r := range []struct {
+		code    string
+		unsure  bool
+		attempt int
+		want    verdict
+	}{
+		{codeStoreMismatch, false, 1, retry},
+		{codeStoreMismatch, false, 4, giveUp},
+		{codeSourceMismatch, false, 3, retry},
+		{codeSourceMismatch, false, 4, giveUp},
+		{"source_sha256_mismatch", false, 1, giveUp},
+		{"source_sha256_mismatch", true, 1, retry},
+		{"source_sha256_mismatch", true, 4, giveUp},
+		{storage.CodeSourceChanged, false, 1, giveUp},
+	} {
+		if got := decideFailure(&protocol.Failure{Class: protocol.Corrupt, Code: r.code}, r.unsure, r.attempt, 4); got != r.want {
+			t.Errorf("%s, unsure %t, attempt %d: %d, want %d", r.code, r.unsure, r.attempt, got, r.want)
+		}
+	}
+	if got := decideFailure(&protocol.Failure{Class: protocol.Invalid, Code: codeStoreMismatch}, false, 1, 4); got != giveUp {
+		t.Errorf("of another class: %d", got)
 	}
 }
 

@@ -243,7 +243,7 @@ func (j *job) decide(res *result) verdict {
 	if j.work.Kind == protocol.KindWebhook {
 		return decideNotice(res.failure, res.attempt.Number)
 	}
-	return decide(res.failure.Class, res.attempt.Number, j.maxAttempts())
+	return decideFailure(res.failure, res.unsure, res.attempt.Number, j.maxAttempts())
 }
 
 // decideNotice is the retry policy of notices. Receivers are often misconfigured for a while, so nearly everything is tried again;

@@ -39,7 +39,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 		}
 		err = blame(t, err)
 		failure, retryAfter := explain(err)
-		if ctx.Err() != nil || decide(failure.Class, try, partTries) != retry {
+		if ctx.Err() != nil || decideFailure(failure, false, try, partTries) != retry {
 			return came, err
 		}
 		w.pause(ctx, min(backoff(try, retryAfter), partBackoff))

@@ -104,6 +104,10 @@ func (o *owner) run(ctx context.Context, object *storage.Object) (copied, error)
 		if err == nil {
 			return o.came(stored), nil
 		}
+		if _, useless := errors.AsType[*wastedError](err); useless {
+			err = o.waste(ctx, err)
+			return o.failed(), err
+		}
 		reason = restartReason(err)
 		if reason == "" || restarts == maxRestarts || ctx.Err() != nil {
 			return o.failed(), err

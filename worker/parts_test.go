@@ -231,7 +231,7 @@ func TestSourceIsHeldToWhatItSays(t *testing.T) {
 					k.arrived(t, dest, &r, data)
 					continue
 				}
-				if r.State != protocol.ItemFailed || r.Failure.Code != "source_checksum_mismatch" {
+				if r.State != protocol.ItemFailed || r.Failure.Class != protocol.Corrupt || r.Failure.Code != codeSourceMismatch || len(r.Attempts) != 3 {
 					t.Errorf("the receipt says %+v", r)
 				}
 				if _, exists := dest.Bytes(); exists {

@@ -126,21 +126,42 @@ func (m *meter) complete(t transfer) error {
 	if m.size == storage.UnknownSize && !m.eof {
 		return &sourceError{storage.Errorf(storage.Interrupted, "source_short", "read", "source", "the source was not read to its end")}
 	}
-	if err := checkSize(t, read); err != nil {
+	if err := m.declared.check(t); err != nil { // first: what was changed on the way is nothing to hold against the caller's word
 		return &sourceError{err}
 	}
-	if err := checkDigest(t, "sha256", t.expect.SHA256, m.hash); err != nil {
-		return &sourceError{err}
-	}
-	if m.md5 != nil {
-		if err := checkDigest(t, "md5", t.expect.MD5, m.md5); err != nil {
-			return &sourceError{err}
+	if err := m.expected(t, read); err != nil {
+		if m.size == storage.UnknownSize && m.declared.kind == "" {
+			err = &unsureError{err}
 		}
-	}
-	if err := m.declared.check(t); err != nil {
 		return &sourceError{err}
 	}
 	return nil
+}
+
+// expected compares what was read with what the caller expects.
+func (m *meter) expected(t transfer, read int64) error {
+	if err := checkSize(t, read); err != nil {
+		return err
+	}
+	if err := checkDigest(t, "sha256", t.expect.SHA256, m.hash); err != nil {
+		return err
+	}
+	if m.md5 != nil {
+		return checkDigest(t, "md5", t.expect.MD5, m.md5)
+	}
+	return nil
+}
+
+// unsureError is a source that is not what the caller expects, and that said neither how long it is nor what its digest is: it may have been cut
+// on the way. The same of one that was read whole is for good: reading it again would give the same.
+type unsureError struct{ err error }
+
+func (e *unsureError) Error() string { return e.err.Error() }
+func (e *unsureError) Unwrap() error { return e.err }
+
+func isUnsure(err error) bool {
+	_, unsure := errors.AsType[*unsureError](err)
+	return unsure
 }
 
 // declared is the digest that a source tells of its whole content, and that what was read is held against: one is enough.
@@ -177,7 +198,7 @@ func (d *declared) check(t transfer) error {
 	if got == d.digest {
 		return nil
 	}
-	return storage.Errorf(storage.Corrupt, "source_checksum_mismatch", "verify", t.src.Redacted(),
+	return storage.Errorf(storage.Corrupt, codeSourceMismatch, "verify", t.src.Redacted(),
 		"the %s of what came is %s, the source says %s", d.kind, got, d.digest)
 }
 
