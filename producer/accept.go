@@ -23,6 +23,7 @@ type Pipeline struct {
 	manifests *broker.Bucket
 	feeds     *broker.Bucket
 	controls  *broker.Bucket
+	parts     *broker.Bucket
 	sealer    *protocol.Sealer
 	room      func() error
 	log       *slog.Logger
@@ -44,6 +45,7 @@ func NewPipeline(ctx context.Context, conn *broker.Conn, sealer *protocol.Sealer
 	for name, bucket := range map[string]**broker.Bucket{
 		broker.BatchBucket: &p.batches, broker.ClaimBucket: &p.claims, broker.ManifestBucket: &p.manifests,
 		broker.FeedBucket: &p.feeds, broker.ControlBucket: &p.controls,
+		broker.PartBucket: &p.parts,
 	} {
 		opened, err := conn.Bucket(ctx, name)
 		if err != nil {

@@ -24,6 +24,8 @@ type itemView struct {
 	Src     string       `json:"src,omitempty"`  // fit for people: no query, no userinfo, no header
 	Dest    string       `json:"dest,omitempty"` // as Src
 	Waiting *waitingView `json:"waiting,omitempty"`
+	// Progress is how far an item is that runs.
+	Progress *progressView `json:"progress,omitempty"`
 }
 
 // itemsView is a page of items.
@@ -169,7 +171,7 @@ func (p *Pipeline) pageOf(ctx context.Context, now *snapshot, first, n int, q *i
 // shown joins receipts with what was asked for, and with the reason of those that wait.
 func (p *Pipeline) shown(ctx context.Context, now *snapshot, receipts []protocol.Receipt) ([]itemView, error) {
 	items := make([]itemView, len(receipts))
-	why := waitingRoom{pipeline: p, now: now}
+	why, far := waitingRoom{pipeline: p, now: now}, progressTable{pipeline: p, now: now}
 	var manifest []protocol.ManifestItem
 	number := -1
 	for i := range receipts {
@@ -189,6 +191,9 @@ func (p *Pipeline) shown(ctx context.Context, now *snapshot, receipts []protocol
 		}
 		var err error
 		if v.Waiting, err = why.of(ctx, &v.Receipt); err != nil {
+			return nil, err
+		}
+		if v.Progress, err = far.of(ctx, &v.Receipt); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ type views struct {
 	index   *batchIndex
 	claims  claimBoard
 	streams streams
+	heard   heardBoard
 	// patience is how long the answer to a cancel waits for its end.
 	patience time.Duration
 }
@@ -28,9 +29,17 @@ func newViews(batches *broker.Bucket) *views {
 	return &views{index: newBatchIndex(batches), streams: newStreams(), patience: cancelPatience}
 }
 
-// Follow keeps the list of batches until ctx ends: GET /v1/batches is answered from it. The front runs it once, on a goroutine of its
+// Follow keeps the list of batches, and what is heard of running items, until ctx ends: GET /v1/batches is answered from it. The front runs it once, on a goroutine of its
 // own that it waits for.
-func (p *Pipeline) Follow(ctx context.Context) { p.views.index.follow(ctx, p.log) }
+func (p *Pipeline) Follow(ctx context.Context) {
+	stop, err := p.conn.HearProgress(p.views.heard.hear)
+	if err != nil {
+		p.log.Warn("the progress of items is not heard; they are shown as far as their stored parts", logError, err)
+	} else {
+		defer stop()
+	}
+	p.views.index.follow(ctx, p.log)
+}
 
 // snapshot is all that is known of a batch at a moment.
 type snapshot struct {

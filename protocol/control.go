@@ -65,4 +65,8 @@ type Progress struct {
 	Bytes  int64     `json:"bytes"`
 	Size   *int64    `json:"size,omitempty"` // nil: the source does not tell
 	Start  time.Time `json:"start"`
+	// Begun names the copy of which these are the bytes: one that is continued, by another attempt or another worker, keeps it.
+	Begun time.Time `json:"begun,omitzero"`
+	// Part is a part of the item, of which these are the bytes: its owner is told so, nobody else. 0: it is the item.
+	Part int `json:"part,omitempty"`
 }

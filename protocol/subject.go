@@ -135,6 +135,11 @@ func PartsOf(org OrgID, batch BatchID, index int) string {
 	return PartSubject + batchKey(org, batch) + "." + strconv.Itoa(index)
 }
 
+// PartsMoving is where workers tell an item's owner, over core NATS, how far they are with parts of it.
+func PartsMoving(org OrgID, batch BatchID, index int) string {
+	return PartsOf(org, batch, index) + ".moving"
+}
+
 // PlanOf is where the workers of a pool are asked what they would do.
 func PlanOf(pool string) string { return PlanSubject + Token(pool) }
 

@@ -83,7 +83,7 @@ func TestDeathsWithoutProgressEndAnItem(t *testing.T) {
 			t.Errorf("after %d deaths, the first with progress, %d are charged, not %d", n+1, j.held.Crashes, charged)
 		}
 		o := &owner{w: w, j: j, from: source, to: dest, mark: planMark(&plan)}
-		o.meter = newCounter(o.t, &storage.Object{}, nil)
+		o.meter = newCounter(&o.t, 0, nil)
 		if err := o.begin(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}

@@ -86,7 +86,9 @@ func (w *Worker) onePart(ctx context.Context, j *job, t *transfer, plan *protoco
 	}
 	number := j.work.Part
 	offset, size := int64(number-1)*plan.PartSize, partLength(plan, number)
-	body := &partBody{left: size, item: t.id, read: &came.read, open: func() (*storage.Object, error) {
+	counter := newCounter(t, size, w.copier.progress)
+	defer w.copier.progress.end(counter)
+	body := &partBody{left: size, counter: counter, read: &came.read, open: func() (*storage.Object, error) {
 		return w.copier.openRange(ctx, t, from, planMark(plan), offset, size, new(atomic.Int64))
 	}}
 	defer body.close()
@@ -110,8 +112,9 @@ type partBody struct {
 	open func() (*storage.Object, error)
 	body io.ReadCloser // nil: it is not open yet
 	left int64
-	item string
 	read *int64
+
+	counter *meter
 }
 
 // Read implements io.Reader.
@@ -129,9 +132,7 @@ func (b *partBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	*b.read += int64(n)
-	if n > 0 {
-		failpoint.HitItem(failpoint.BytesMoving, b.item)
-	}
+	b.counter.count(n)
 	switch {
 	case err == nil, err == io.EOF && b.left == 0: //nolint:errorlint // an error that wraps io.EOF is a broken connection
 		return n, nil

@@ -64,7 +64,7 @@ func (w *Worker) inParts(
 	}
 	j.parted = true
 	o := &owner{w: w, j: j, t: t, from: from, to: to, resumes: resumes}
-	o.meter = newCounter(t, object, w.copier.progress)
+	o.meter = newCounter(&t, object.Size, w.copier.progress)
 	defer w.copier.progress.end(o.meter)
 	defer func() {
 		if o.waits {
@@ -252,7 +252,7 @@ func (o *owner) takeOver(ctx context.Context) error {
 			o.resumed += o.sizeOf(i + 1)
 		}
 	}
-	o.meter.ahead.Store(o.resumed)
+	o.meter.goesOn(o.plan.Created, o.resumed)
 	return nil
 }
 
@@ -310,7 +310,7 @@ func (o *owner) anew(ctx context.Context, reason string) error {
 	failpoint.HitItem(failpoint.PartPlanned, o.t.id)
 	o.kept, o.keptAt = nil, 0
 	o.states, o.chain, o.resumed, o.spread = make([]protocol.PartState, o.plan.Count), newChain(&o.t), 0, false
-	o.meter.ahead.Store(0)
+	o.meter.goesOn(o.plan.Created, 0)
 	return nil
 }
 

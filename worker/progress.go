@@ -42,8 +42,26 @@ func (m *meter) watch() {
 }
 
 // newCounter returns a meter that only counts, and tells how far its copy is.
-func newCounter(t transfer, object *storage.Object, told *progress) *meter {
-	return &meter{item: t.id, from: t.src, size: object.Size, most: -1, start: time.Now(), work: t.watched, progress: told}
+func newCounter(t *transfer, size int64, told *progress) *meter {
+	return &meter{item: t.id, from: t.src, size: size, most: -1, start: time.Now(), work: t.watched, progress: told}
+}
+
+// shownProgress is what was told of a copy last: of the same one never less is told later.
+type shownProgress struct{ begun, bytes int64 }
+
+// next is what to tell of a copy.
+func (s *shownProgress) next(begun, bytes int64) int64 {
+	if s.begun != begun {
+		*s = shownProgress{begun: begun}
+	}
+	s.bytes = max(s.bytes, bytes)
+	return s.bytes
+}
+
+// goesOn says that so many bytes are there of a copy that began then, beside what has not been counted yet.
+func (m *meter) goesOn(begun time.Time, bytes int64) {
+	m.ahead.Store(bytes - m.read.Load())
+	m.begun.Store(begun.UnixNano())
 }
 
 // count notes bytes that were read.
@@ -84,7 +102,14 @@ func (p *progress) tell() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for m := range p.large {
-		news := protocol.Progress{Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.read.Load() + m.ahead.Load(), Start: m.start.UTC()}
+		begun := m.begun.Load()
+		news := protocol.Progress{
+			Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.shown.next(begun, m.read.Load()+m.ahead.Load()), Start: m.start.UTC(), Part: m.work.Part,
+			Begun: m.start.UTC(),
+		}
+		if begun != 0 {
+			news.Begun = time.Unix(0, begun).UTC()
+		}
 		switch {
 		case m.size != storage.UnknownSize:
 			news.Size = &m.size
@@ -92,7 +117,11 @@ func (p *progress) tell() {
 			news.Size = &m.most
 		}
 		data, err := protocol.Encode(news)
-		if err == nil {
+		switch {
+		case err != nil:
+		case m.work.Kind == protocol.KindPart:
+			_ = p.conn.TellPart(m.work.Org, m.work.Batch, m.work.Index, data)
+		default:
 			_ = p.conn.TellProgress(m.work.Org, m.work.Batch, data)
 		}
 	}

@@ -84,6 +84,7 @@ func (o *owner) scatter(ctx context.Context) error {
 	look := time.NewTicker(partsLook)
 	defer look.Stop()
 	p := &scattered{o: o, news: time.Now()}
+	defer p.moving.hear(o.w, ref)()
 	if o.spread { // works of the earlier epoch may run
 		p.spare(ctx)
 	}
@@ -107,14 +108,15 @@ func (o *owner) scatter(ctx context.Context) error {
 
 // scattered is how far the parts of an item are, as its owner knows.
 type scattered struct {
-	o     *owner
-	out   map[int]bool // parts that are in the queue, or with a worker
-	next  int          // from where on none was published
-	known int          // how many are stored
-	news  time.Time    // when one of them came last
-	late  int          // how often since then it was looked for lost ones
-	lost  []int        // parts that may be lost, if the reports up to mark do not say otherwise
-	mark  uint64
+	o      *owner
+	moving moving
+	out    map[int]bool // parts that are in the queue, or with a worker
+	next   int          // from where on none was published
+	known  int          // how many are stored
+	news   time.Time    // when one of them came last
+	late   int          // how often since then it was looked for lost ones
+	lost   []int        // parts that may be lost, if the reports up to mark do not say otherwise
+	mark   uint64
 }
 
 // step reads what became of the parts, and has more of them copied.
@@ -135,7 +137,7 @@ func (p *scattered) step(ctx context.Context) error {
 			stored, bytes = stored+1, bytes+o.sizeOf(s.Number)
 		}
 	}
-	o.meter.ahead.Store(bytes - o.meter.read.Load())
+	o.meter.ahead.Store(bytes + p.moving.bytes(o.states) - o.meter.read.Load())
 	o.meter.watch()
 	if stored > p.known {
 		p.known, p.news, p.late, p.lost = stored, time.Now(), 0, nil

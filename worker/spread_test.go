@@ -337,7 +337,7 @@ func TestLostPartsArePublishedAgain(t *testing.T) {
 	j.work = k.work(t, nil)
 	j.out = true // it has no slot to leave
 	o := &owner{w: w, j: j, from: source, to: dest, resumes: new(atomic.Int64), mark: storage.Mark{ETag: source.ETag, Size: int64(len(data))}}
-	o.meter = newCounter(o.t, &storage.Object{Size: int64(len(data))}, nil)
+	o.meter = newCounter(&o.t, int64(len(data)), nil)
 	if err := o.begin(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ type meter struct {
 	read     atomic.Int64
 	// ahead is how many bytes are at the destination that others have read.
 	ahead atomic.Int64
+	begun atomic.Int64 // when what it continues began, in Unix nanoseconds; 0: at start
+	shown shownProgress
 	eof   bool
 
 	start    time.Time

@@ -43,6 +43,10 @@ type item struct {
 		Until  time.Time `json:"until"`
 		Behind int       `json:"behind"`
 	} `json:"waiting"`
+	Progress *struct {
+		Bytes int64  `json:"bytes"`
+		Size  *int64 `json:"size"`
+	} `json:"progress"`
 }
 
 // Run shows.
@@ -119,8 +123,19 @@ func (t itemTable) item(raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &it); err != nil {
 		return notPromised(err)
 	}
-	t.add(strconv.Itoa(it.Index), it.ID, string(it.State), size(it.Bytes), strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(t.now))
+	t.add(strconv.Itoa(it.Index), it.ID, string(it.State), it.moved(), strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(t.now))
 	return nil
+}
+
+// moved tells how many bytes an item has, or how far it is.
+func (it *item) moved() string {
+	switch {
+	case it.Progress == nil:
+		return size(it.Bytes)
+	case it.Progress.Size == nil:
+		return size(it.Progress.Bytes)
+	}
+	return size(it.Progress.Bytes) + " of " + size(*it.Progress.Size)
 }
 
 // skipReasons say why nothing was copied.
@@ -183,7 +198,7 @@ func (it *item) write(env *environment, now time.Time) error {
 	if it.Verified {
 		verified = ", verified"
 	}
-	l.field("bytes", size(it.Bytes)+verified)
+	l.field("bytes", it.moved()+verified)
 	l.field("sha256", it.SHA256)
 	l.field("etag", it.ETag)
 	if it.Status > 0 {

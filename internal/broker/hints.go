@@ -36,6 +36,33 @@ func (c *Conn) WatchProgress(org protocol.OrgID, batch protocol.BatchID) (progre
 	return ch, func() { _ = sub.Unsubscribe() }, nil // fails only on a closed connection
 }
 
+// HearProgress has hear told of the progress of all running items, with the [protocol.ProgressSubject] of their batches, one after the other.
+// stop ends it.
+func (c *Conn) HearProgress(hear func(subject string, progress []byte)) (stop func(), err error) {
+	sub, err := c.nc.Subscribe(protocol.ProgressWords+">", func(msg *nats.Msg) { hear(msg.Subject, msg.Data) })
+	if err != nil {
+		return nil, fmt.Errorf("listen to the progress of items: %w", classify(err))
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // fails only on a closed connection
+}
+
+// TellPart tells the owner of an item how far a part of it is.
+func (c *Conn) TellPart(org protocol.OrgID, batch protocol.BatchID, index int, progress []byte) error {
+	if err := c.nc.Publish(protocol.PartsMoving(org, batch, index), progress); err != nil {
+		return fmt.Errorf("tell the progress of item %d of %s: %w", index, batch, classify(err))
+	}
+	return nil
+}
+
+// HearParts has hear told how far parts of an item are. stop ends it.
+func (c *Conn) HearParts(org protocol.OrgID, batch protocol.BatchID, index int, hear func(progress []byte)) (stop func(), err error) {
+	sub, err := c.nc.Subscribe(protocol.PartsMoving(org, batch, index), func(msg *nats.Msg) { hear(msg.Data) })
+	if err != nil {
+		return nil, fmt.Errorf("listen to the parts of item %d of %s: %w", index, batch, classify(err))
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // fails only on a closed connection
+}
+
 // ErrNobody says that no worker of a pool answers.
 var ErrNobody = errors.New("no worker of the pool answers")
 
