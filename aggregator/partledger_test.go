@@ -2,7 +2,10 @@ package aggregator_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +105,54 @@ func TestReportsOfPartsBecomePages(t *testing.T) {
 	if _, found := b.summary(batch); found {
 		t.Error("parts made receipts")
 	}
+}
+
+// TestAnItemOfTenThousandParts has as many parts as any store takes folded by two aggregators, in random order, some of them twice and some
+// of an upload that is gone.
+func TestAnItemOfTenThousandParts(t *testing.T) {
+	t.Parallel()
+	const count, bundled, most = 10_000, 256, 512 << 10
+	b := newBundle(t)
+	batch := protocol.NewBatchID()
+	upload := strings.Repeat("0123456789abcdef", 12)
+	b.plan(batch, 0, count, upload)
+	var reports []protocol.PartReport
+	for n := range count {
+		r := partReport(batch, 0, n+1, upload)
+		r.State.Size, r.State.ETag, r.State.Checksum = 16<<20, fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()), fmt.Sprintf("%012x", rand.Uint64()>>16)
+		if reports = append(reports, r); n%10 == 0 {
+			reports = append(reports, r)
+		}
+		if n%10 == 5 {
+			r.State.Upload = "gone"
+			reports = append(reports, r)
+		}
+	}
+	rand.Shuffle(len(reports), func(i, j int) { reports[i], reports[j] = reports[j], reports[i] })
+	defer b.run(aggregator.Config{ID: "a"})()
+	defer b.run(aggregator.Config{ID: "b"})()
+	begun := time.Now()
+	for some := range slices.Chunk(reports, bundled) {
+		b.publishParts(some...)
+	}
+	b.folded()
+	took := time.Since(begun)
+	if n := b.parts(batch, 0, count, upload); n != count {
+		t.Errorf("%d parts are known, want %d", n, count)
+	}
+	largest := 0
+	for page := range protocol.PartPageOf(count) + 1 {
+		found, _ := get[protocol.PartPage](b, broker.PartBucket, protocol.PartPageKey("ORG", batch, 0, page))
+		value, err := protocol.Encode(found)
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest = max(largest, len(value))
+	}
+	if largest > most {
+		t.Errorf("a page has %d bytes before it is compressed, may have %d", largest, most)
+	}
+	t.Logf("%d reports of %d parts folded in %s; the largest page has %d KiB", len(reports), count, took, largest>>10)
 }
 
 func TestPartsThatNoPlanAsksForLeaveNothing(t *testing.T) {
