@@ -61,7 +61,12 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 	if j.held.Crashes >= soloCrashes {
 		select {
 		case w.alone <- struct{}{}:
-			defer func() { <-w.alone }()
+			j.alone = true
+			defer func() {
+				if !told { // else it stays alone until that is stored
+					<-w.alone
+				}
+			}()
 		case <-j.ctx.Done():
 			w.putDown(work, j, context.Cause(j.ctx))
 			return res, false

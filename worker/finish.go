@@ -31,7 +31,7 @@ func (w *Worker) finish(work context.Context, j *job, res result) {
 	w.retrying.Go(func() {
 		if err := w.prepare(work, j, verdict, receipt, res); err != nil {
 			w.abandon(work, err, j)
-			w.reporter.leave()
+			w.leaveReporter(j)
 			return
 		}
 		w.report(work, j, &receipt)

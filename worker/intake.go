@@ -32,6 +32,7 @@ type job struct {
 	planned   uint64                  // the revision of its plan that was written here; 0: none was
 	entered   time.Time               // when it began to run
 	out       bool                    // it has left its slot, and waits for parts
+	alone     bool                    // it runs alone, or did until there was something to tell
 
 	asked      *protocol.ManifestItem // what is to be copied; shared with other items, and set once the item has its slot
 	unreadable error                  // why it is not known

@@ -155,7 +155,7 @@ func (w *Worker) finishPart(work context.Context, j *job, res *result) {
 		plan, _, err := w.parts.plan(work, j.held.Ref)
 		if err != nil {
 			w.abandon(work, err, j)
-			w.reporter.leave()
+			w.leaveReporter(j)
 			return
 		}
 		// All of it: the receipt of the item tells it. Its texts are bounded as those of receipts are, of which a page holds as many.

@@ -171,8 +171,17 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 		w.stored(work, bundle)
 		w.answer(jobs)
 	}
-	for range jobs {
-		w.reporter.leave()
+	for _, j := range jobs {
+		w.leaveReporter(j)
+	}
+}
+
+// leaveReporter gives up the room of an item that is told of, or handed back. Only then the next one may run alone: if the worker died of that
+// one before the news of this one were stored, this one would be taken for the cause, though it had done all that it was there for.
+func (w *Worker) leaveReporter(j *job) {
+	w.reporter.leave()
+	if j.alone {
+		<-w.alone
 	}
 }
 
@@ -247,7 +256,7 @@ func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt)
 	encoded, err := appendReport(make([]byte, 0, reportSize), &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
 	if err != nil {
 		w.abandon(work, fmt.Errorf("encode a report: %w", err), j)
-		w.reporter.leave()
+		w.leaveReporter(j)
 		return
 	}
 	w.reporter.add(news{job: j, id: j.asked.ID, urgent: !j.bulk(), report: encoded, since: time.Now()})
