@@ -72,7 +72,10 @@
 //	redo_begun        a feed record with a pass       another goes on with the pass; what it feeds twice is rechecked
 //	notice_asked      a message for a worker          another finds its guard; five minutes without a report, and it asks again
 //	sweep_asked       a message for a worker          its guard keeps another from asking while it waits; one that was lost is
-//	                                                  sent again when the guard was trimmed
+//	                                                  sent again when what it is about is twice as old
 //	batch_emptied     acceptance and summary          the summary says that the batch has ended: the next pass removes it
 //	batch_removed     no trace of the batch           the same
+//
+// A broker that is killed brings the revision before the last of a record back that was removed right before. So come back plans of items
+// that have ended, which the sweep finds like those that a worker left, and batches, which the next pass removes.
 package aggregator

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,10 @@ func (a *Aggregator) sweepItem(ctx context.Context, p leftPlan) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("sweep item %d of %s: %w", p.key.index, p.key.batch, err)
 	}
-	guard := protocol.GuardSubject(work.Lane, work.Org, work.Batch, 0, work.Index) + ".sweep." + strconv.FormatUint(p.revision, 10)
+	// It is asked again when the plan is twice as old, and so on: a broker that is killed right after a plan was removed may bring an earlier
+	// revision of it back, one that this was asked about already.
+	times := bits.Len64(uint64(time.Since(p.written) / a.cfg.PartsAfter)) //nolint:gosec // it is at least PartsAfter old
+	guard := fmt.Sprintf("%s.sweep.%d.%d", protocol.GuardSubject(work.Lane, work.Org, work.Batch, 0, work.Index), p.revision, times)
 	subject := protocol.WorkSubject(work.Lane, work.Pool, work.Shard, work.Org, work.Batch)
 	_, err = a.conn.PublishChunk(ctx, guard, subject, [][]byte{value})
 	if errors.Is(err, broker.ErrCommitted) {
