@@ -2,7 +2,6 @@ package crash
 
 import (
 	"testing"
-	"time"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
@@ -17,14 +16,15 @@ func TestPoisonItemHurtsOnlyItself(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		point failpoint.Point
+		kind  string
 		dest  func(*mixtest.Fleet) map[string]any
 	}{
-		{failpoint.BytesMoving, func(*mixtest.Fleet) map[string]any { return mixtest.ToSandbox("/out/poison.bin") }},
-		{failpoint.BytesMoving, func(f *mixtest.Fleet) map[string]any { return f.ToObject("poison.bin") }},
-		{failpoint.LeaseChecked, func(*mixtest.Fleet) map[string]any { return mixtest.ToSandbox("/out/poison.bin") }},
+		{failpoint.BytesMoving, "sandbox", func(*mixtest.Fleet) map[string]any { return mixtest.ToSandbox("/out/poison.bin") }},
+		{failpoint.BytesMoving, "object", func(f *mixtest.Fleet) map[string]any { return f.ToObject("poison.bin") }},
+		{failpoint.LeaseChecked, "sandbox", func(*mixtest.Fleet) map[string]any { return mixtest.ToSandbox("/out/poison.bin") }},
 	}
 	for _, test := range tests {
-		t.Run(string(test.point), func(t *testing.T) {
+		t.Run(string(test.point)+" "+test.kind, func(t *testing.T) {
 			t.Parallel()
 			f := mixtest.NewRoles(t, miniotest.Shared(t))
 			f.StartNATS(t)
@@ -82,7 +82,7 @@ func submit(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch) string {
 	t.Helper()
 	header := map[string]string{"Prefer": "respond-async", "Idempotency-Key": t.Name() + "." + batch[0].ID}
 	var id string
-	if !mixtest.Until(10*time.Second, func() bool {
+	if !mixtest.Until(settles, func() bool { // a broker whose disk stalls refuses in between
 		answer, err := f.API.Copy(t.Context(), f.Sandbox, header, batch.Files())
 		id = answer.Batch()
 		if err == nil && answer.Status/100 == 4 {
