@@ -35,7 +35,7 @@ func TestKilledWhileCopyingParts(t *testing.T) {
 		{plan: string(failpoint.PartsCleared)},
 		{plan: string(failpoint.UploadAborted), fails: true},
 	} {
-		for _, kind := range []string{"sandbox", "object"} {
+		for _, kind := range []string{"sandbox", "object", "boxes"} {
 			name, _, _ := strings.Cut(test.plan, ":")
 			if test.spread {
 				name += " spread"
@@ -46,13 +46,17 @@ func TestKilledWhileCopyingParts(t *testing.T) {
 				if test.spread {
 					env[2] = "SPREAD_AFTER=1ns"
 				}
-				f := newFleet(t, miniotest.Shared(t), 0, env...)
-				doomed := f.startWorker(t, "FAILPOINT="+test.plan+"@-"+kind)
+				start := newFleet
+				if kind == "boxes" {
+					start = newBoxFleet
+				}
+				f := start(t, miniotest.Shared(t), 0, env...)
+				doomed := f.startWorker(t, "FAILPOINT="+test.plan+"@f-")
 				items := f.pair("f", served{content: content{7, 26*mib + 7}})
-				if kind == "sandbox" { // alone: an object might be between its upload's beginning and its plan
-					items = items[:1]
-				} else {
+				if kind == "object" { // alone: an object might be between its upload's beginning and its plan
 					items = items[1:]
+				} else {
+					items = items[:1]
 				}
 				if test.fails {
 					for i := range items {

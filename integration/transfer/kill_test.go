@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
@@ -60,46 +59,6 @@ func TestWorkerKilledInTheMiddleOfALargeCopy(t *testing.T) {
 			t.Logf("%d items, 1 fault (worker killed in the middle), 0 lost; %d bytes not moved again", len(items), resumed(receipts))
 		})
 	}
-}
-
-// TestEverythingKilledAtRandomMoments kills whatever runs, again and again, while large files are moved.
-func TestEverythingKilledAtRandomMoments(t *testing.T) {
-	t.Parallel()
-	const kills = 5
-	random := chance(t)
-	f := newFleet(t, miniotest.Shared(t), 2, small...)
-	var items []item
-	for n := range 3 {
-		items = append(items, f.pair(fmt.Sprint("f", n), served{content: content{uint64(n + 1), 48*mib + int64(n)}, rate: 12 * mib})...)
-	}
-	id := f.submit(t, "attempts=10", items...)
-	for range kills {
-		f.moves(t, id, int64(random.IntN(40*mib)))
-		n := random.IntN(len(f.workers))
-		f.workers[n].Kill9(t)
-		f.workers = append(f.workers[:n], f.workers[n+1:]...)
-		f.startWorker(t)
-	}
-	f.API.WaitFinal(t, id, settles)
-	receipts, err := f.API.Receipts(t.Context(), id)
-	if err != nil || len(receipts) != len(items) {
-		t.Fatalf("%d receipts of %d items, %v", len(receipts), len(items), err)
-	}
-	given := 0
-	for n, i := range items {
-		r := &receipts[n]
-		if r.State == protocol.ItemFailed && r.Failure.Class == protocol.Lost { // it ran at three of the kills, and is taken for their cause
-			given++
-			if size, sum := f.arrived(t, i); size >= 0 {
-				t.Errorf("item %s failed, but its destination holds %d bytes, %s", i.id, size, sum)
-			}
-			continue
-		}
-		f.checkItem(t, r, i)
-	}
-	f.nothingLeft(t, items...)
-	t.Logf("%d items, %d faults (workers killed at random moments), 0 lost; %d given up after three crashes; %d bytes not moved again",
-		len(items), kills, given, resumed(receipts))
 }
 
 // moves waits until the sources gave so much more, or all is over.
