@@ -54,7 +54,7 @@ type fleet struct {
 	// unread says that the store may be away when an object is to be read back for its digest, which is missing in its receipt then.
 	unread bool
 	parts  jetstream.KeyValue
-	js    jetstream.JetStream
+	js     jetstream.JetStream
 
 	nats, api, aggregator *mixtest.Process
 	workers               []*mixtest.Process
