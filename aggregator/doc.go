@@ -76,6 +76,6 @@
 //	batch_emptied     acceptance and summary          the summary says that the batch has ended: the next pass removes it
 //	batch_removed     no trace of the batch           the same
 //
-// A broker that is killed brings the revision before the last of a record back that was removed right before. So come back plans of items
-// that have ended, which the sweep finds like those that a worker left, and batches, which the next pass removes.
+// A broker that is killed may bring an earlier revision of a record back that was removed right before. Plans of items that have ended
+// come back so; the sweep finds them like those that a worker left.
 package aggregator
