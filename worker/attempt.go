@@ -59,22 +59,15 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 		return res, true
 	}
 	if j.held.Crashes >= soloCrashes {
-		select {
-		case w.alone <- struct{}{}:
-			j.alone = true
-			defer func() {
-				if !told { // else it stays alone until that is stored
-					<-w.alone
-				}
-			}()
-		case <-j.ctx.Done():
-			w.putDown(work, j, context.Cause(j.ctx))
-			return res, false
-		}
-		if err := w.claims.begin(work, j.held); err != nil {
+		if err := w.enterAlone(work, j); err != nil {
 			w.putDown(work, j, err)
 			return res, false
 		}
+		defer func() {
+			if !told { // else it stays alone until that is stored
+				<-w.alone
+			}
+		}()
 	}
 	if err := w.enterHosts(j); err != nil {
 		return w.notNow(work, j, err)
@@ -99,6 +92,21 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 	}
 	w.reporter.enter()
 	return res, true
+}
+
+// enterAlone waits until no other item runs that workers have died of, and writes down that this one begins.
+func (w *Worker) enterAlone(work context.Context, j *job) error {
+	select {
+	case w.alone <- struct{}{}:
+	case <-j.ctx.Done():
+		return context.Cause(j.ctx) //nolint:wrapcheck // says whose wish it was
+	}
+	if err := w.claims.begin(work, j.held); err != nil {
+		<-w.alone
+		return err
+	}
+	j.alone = true
+	return nil
 }
 
 // open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's

@@ -30,8 +30,8 @@
 //     commit, which is a rename or the last byte of an upload; for a sandbox the next owner also removes
 //     the hidden file first, so that the rename fails.
 //   - A panic in an item is that item's failure. An item whose workers die is tried three times, the
-//     last of them alone until what came of it is stored, and then fails; those that ran beside it are not charged for more than two. Nor is one in parts of which
-//     more were stored than when the worker took it over (forgive.go).
+//     last of them alone until what came of it is stored, and then fails; those that ran beside it are not charged for more than two. Nor
+//     is one in parts of which more were stored than when the worker took it over (forgive.go).
 //
 // # Items in parts
 //
