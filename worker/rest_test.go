@@ -2,6 +2,7 @@ package worker
 
 import (
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ func TestItemWhoseHostRestsIsNotCharged(t *testing.T) {
 	t.Parallel()
 	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // also if the test fails: the worker's end waits for the parts
 	k := newPartsKit(t, sourceOf(data), gated{dest, func(number int) error {
 		if number > 1 {
 			<-gate
@@ -52,7 +55,7 @@ func TestItemWhoseHostRestsIsNotCharged(t *testing.T) {
 	if r.State != protocol.ItemRetrying || r.Failure.Code != codeHostRest || len(r.Attempts) != 0 || r.RetryAt.IsZero() {
 		t.Errorf("the receipt says %+v", r)
 	}
-	close(gate)
+	open()
 	r = k.final(t)
 	k.arrived(t, dest, &r, data)
 	if len(r.Attempts) != 1 || r.ResumedFrom < testPart {
