@@ -143,10 +143,8 @@ func (t *progressTable) plan(ctx context.Context, index int) (*protocol.PartPlan
 	}
 	value := t.plans[protocol.PartPlanKey(record.Org, record.Batch, index)]
 	var plan protocol.PartPlan
-	if value == nil || json.Unmarshal(value, &plan) != nil || plan.Version > protocol.PartVersion || plan.Count < 1 {
-		return nil, false, nil
-	}
-	return &plan, true, nil
+	readable := value != nil && json.Unmarshal(value, &plan) == nil && plan.Version <= protocol.PartVersion && plan.Count > 0
+	return &plan, readable, nil
 }
 
 // stored is how many bytes of an item are in parts that are stored.

@@ -29,7 +29,8 @@ func newViews(batches *broker.Bucket) *views {
 	return &views{index: newBatchIndex(batches), streams: newStreams(), patience: cancelPatience}
 }
 
-// Follow keeps the list of batches, and what is heard of running items, until ctx ends: GET /v1/batches is answered from it. The front runs it once, on a goroutine of its
+// Follow keeps the list of batches, and what is heard of running items, until ctx ends: GET /v1/batches is answered from it.
+// The front runs it once, on a goroutine of its
 // own that it waits for.
 func (p *Pipeline) Follow(ctx context.Context) {
 	stop, err := p.conn.HearProgress(p.views.heard.hear)

@@ -104,7 +104,8 @@ func (p *progress) tell() {
 	for m := range p.large {
 		begun := m.begun.Load()
 		news := protocol.Progress{
-			Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.shown.next(begun, m.read.Load()+m.ahead.Load()), Start: m.start.UTC(), Part: m.work.Part,
+			Index: m.work.Index, ID: m.item, Worker: p.worker, Bytes: m.shown.next(begun, m.read.Load()+m.ahead.Load()), Start: m.start.UTC(),
+			Part:  m.work.Part,
 			Begun: m.start.UTC(),
 		}
 		if begun != 0 {

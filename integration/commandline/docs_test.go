@@ -92,7 +92,7 @@ func TestDocument(t *testing.T) {
 		t.Fatalf("the document has %d examples", len(all))
 	}
 	first := shellBlock.FindSubmatch(text)
-	if first == nil || !strings.Contains(string(first[1]), "copyfleet up &") {
+	if len(first) < 2 || !strings.Contains(string(first[1]), "copyfleet up &") {
 		t.Fatal("the document does not start a fleet")
 	}
 	printed := runExamples(t, f, string(first[1]), all)

@@ -100,12 +100,8 @@ func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, le
 		}
 		return x.checkPart(resp, mark, offset, length)
 	case http.StatusRequestedRangeNotSatisfiable:
-		switch {
-		case other || beyond(resp, mark):
-		case mark.Size == 0:
-			return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
-		default: // in another state there would have been all of it (If-Range), or its names
-			return x.short(mark)
+		if !other && !beyond(resp, mark) {
+			return x.notThere(mark)
 		}
 	case http.StatusOK:
 		switch {
@@ -117,6 +113,15 @@ func (x *exchange) checkRange(resp *http.Response, mark storage.Mark, offset, le
 		}
 	}
 	return x.changed()
+}
+
+// notThere returns the error for a source in the same state that has no such part. In another state it would have sent all of it (If-Range), or
+// told its names.
+func (x *exchange) notThere(mark storage.Mark) error {
+	if mark.Size == 0 {
+		return x.fail(storage.Invalid, "no_ranges", "there is nothing of which a part could be asked for")
+	}
+	return x.short(mark)
 }
 
 // beyond reports whether the answer that a part does not exist (416) tells a size in which it would ("bytes */12", RFC 9110, section 14.4): then it
