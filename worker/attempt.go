@@ -151,6 +151,9 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 	res = result{attempt: protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: time.Now().UTC()}}
 	var err error
 	thrown := panics.Try(func() { res.copied, err = w.do(ctx, j) })
+	if unclaimed := j.clearance.wait(work); unclaimed != nil { // nothing comes of such an item, not even a failure
+		err, thrown = unclaimed, nil
+	}
 	res.attempt.End = time.Now().UTC()
 	res.attempt.Bytes, res.attempt.Resumes = res.copied.read, res.copied.resumes
 	switch {
@@ -161,7 +164,7 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 			Hint: "This is a bug in Copyfleet; the worker's log has the details.",
 		}
 	case err == nil:
-	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused), work.Err() != nil:
+	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused), errors.Is(err, errUnclaimed), work.Err() != nil:
 		res.abandoned = err
 	case waitsForHost(err):
 		res.abandoned = err
@@ -238,10 +241,11 @@ func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 	return transfer{
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(), visit: j.visit,
 		conflict: j.asked.Conflict, digest: j.asked.Digest,
-		again: len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
-		temp:  protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
-		stale: j.held.stale,
-		fence: func() error { return w.fence(ctx, j) },
+		again:   len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
+		temp:    protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
+		stale:   j.held.stale,
+		claimed: func() error { return j.clearance.wait(ctx) },
+		fence:   func() error { return w.fence(ctx, j) },
 	}, nil
 }
 

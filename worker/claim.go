@@ -73,8 +73,9 @@ func (c *claims) reserve(j *job) bool {
 	return true
 }
 
-// add claims jobs that were reserved, before any of their work starts. One durable write serves them all.
-func (c *claims) add(ctx context.Context, jobs []*job) error {
+// add claims jobs that were reserved. One durable write serves them all. entered is called, unless it fails before, when it is known what
+// stands in their claims, and before these are stored.
+func (c *claims) add(ctx context.Context, jobs []*job, entered func()) error {
 	earlier, err := c.earlier(ctx, jobs)
 	if err != nil {
 		return err
@@ -98,6 +99,7 @@ func (c *claims) add(ctx context.Context, jobs []*job) error {
 		h.claimed, h.stop, h.entry = true, j.cancel, appendHeld(make([]byte, 0, entrySize), &h.HeldClaim)
 	}
 	c.mu.Unlock()
+	entered()
 	return c.write(ctx)
 }
 

@@ -2,18 +2,51 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// clearance is what was found out about the batches of jobs after they were claimed, once for all of them.
+// clearance is what was found out about the claim of jobs, and then about their batches, once for all of them.
 type clearance struct {
-	known  chan struct{} // closed when failed is set
-	failed map[batchName]error
+	claimed chan struct{} // closed when unclaimed is set
+	known   chan struct{} // closed after that, when failed is set
+
+	unclaimed error // why the claim is not stored; nil: it is
+	failed    map[batchName]error
 }
 
-func newClearance() *clearance { return &clearance{known: make(chan struct{})} }
+func newClearance() *clearance {
+	return &clearance{claimed: make(chan struct{}), known: make(chan struct{})}
+}
+
+// errUnclaimed is why an item is handed back that was begun while its claim was being stored.
+var errUnclaimed = errors.New("the claim was not stored")
+
+// stored says what became of the claim.
+func (c *clearance) stored(err error) {
+	if err != nil {
+		c.unclaimed = fmt.Errorf("%w: %w", errUnclaimed, err)
+	}
+	close(c.claimed)
+}
+
+// wait returns when the claim is stored, or why it is not. It is waited for before anything comes of an item, and before its destination is
+// touched: what its worker may leave there, if it dies, is found by the claim.
+func (c *clearance) wait(ctx context.Context) error {
+	select {
+	case <-c.claimed:
+		return c.unclaimed
+	default:
+	}
+	select {
+	case <-c.claimed:
+		return c.unclaimed
+	case <-ctx.Done():
+		return context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
+	}
+}
 
 // confirm finds out whether jobs that were claimed just now are to run, and breaks off those that are not.
 func (c *controls) confirm(ctx context.Context, answer *clearance, jobs []*job) {

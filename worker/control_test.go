@@ -28,7 +28,7 @@ func (w *Worker) claim(t *testing.T) *job {
 	if !w.claims.reserve(j) {
 		t.Fatal("it is held already")
 	}
-	if err := w.claims.add(t.Context(), []*job{j}); err != nil {
+	if err := w.claims.add(t.Context(), []*job{j}, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	return j

@@ -58,6 +58,7 @@ type transfer struct {
 	src, dest protocol.Location
 	temp      string
 	stale     []string
+	claimed   func() error // asked before anything is done at the destination; nil: the item is claimed
 	fence     func() error // asked right before the destination becomes visible
 	expect    protocol.Expect
 	conflict  protocol.ConflictPolicy // what to do about something that is there; "": replace it
@@ -95,6 +96,11 @@ func (e *sourceError) Unwrap() error { return e.err }
 // copy makes the copy, unless the item's policy, and what is at the destination, say that there is to be none. Its error says whose
 // failure it was.
 func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
+	if t.src.Type != protocol.HTTPGet || !replaces(t.conflict) { // else nothing is done but asking for the source until the claim is waited for
+		if err := t.awaitClaim(); err != nil {
+			return copied{}, err
+		}
+	}
 	came, settled, err := c.settle(ctx, t)
 	if settled || err != nil {
 		return came, err
@@ -115,6 +121,9 @@ func (c *copier) stream(ctx context.Context, t transfer) (copied, error) {
 		return copied{restart: t.restartOf(source, nil)}, blame(t, &sourceError{err})
 	}
 	defer func() { _ = object.Body.Close() }() // read to its end, or failed already
+	if err := t.awaitClaim(); err != nil {
+		return copied{}, err
+	}
 	came, err := c.join(ctx, t, source, object, &resumes)
 	came.resumes = int(resumes.Load())
 	came.status = peerStatus(t, object.Status, came.status)
@@ -174,6 +183,14 @@ func (t *transfer) restartOf(source storage.Source, object *storage.Object) stri
 		return protocol.RestartNoRanges
 	}
 	return ""
+}
+
+// awaitClaim returns when the item may touch its destination.
+func (t *transfer) awaitClaim() error {
+	if t.claimed == nil {
+		return nil
+	}
+	return t.claimed()
 }
 
 // ready is asked right before a destination becomes visible, when it has all of its content.

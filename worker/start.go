@@ -9,6 +9,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
+	"github.com/copyfleet/copyfleet/protocol"
 )
 
 // starter claims what was admitted and starts it. While one claim is being stored the next items are fetched, and all that came
@@ -74,25 +75,50 @@ func (w *Worker) startAll(ctx, work context.Context, running *pool.Pool) {
 	}
 }
 
-// start claims jobs, durably and at once for all, and starts each in its slot.
+// start claims jobs, durably and at once for all, and starts each in its slot: those of the interactive lane that were never begun before while
+// their claim is being stored, the others after it.
 func (w *Worker) start(work context.Context, running *pool.Pool, confirming *conc.WaitGroup, jobs []*job) {
 	shared := newClearance()
 	for _, j := range jobs {
 		j.begin(work, shared)
 	}
+	early, rest := split(jobs)
+	run := func(jobs []*job) {
+		for _, j := range jobs {
+			running.Go(func() { w.run(work, j) })
+		}
+	}
 	claiming := time.Now()
-	if err := w.claims.add(work, jobs); err != nil {
+	unstarted := jobs
+	err := w.claims.add(work, jobs, func() {
+		unstarted = rest
+		run(early)
+	})
+	if err != nil {
+		shared.stored(err)
 		w.cfg.Logger.Warn("cannot claim work; giving it back", "items", len(jobs), "error", err)
-		w.returnUnstarted(jobs, fetchRetry)
+		w.returnUnstarted(unstarted, fetchRetry)
 		w.pause(work, fetchRetry)
 		return
 	}
 	failpoint.Hit(failpoint.ClaimStored)
+	shared.stored(nil)
 	w.claimed(work, claiming, jobs)
 	confirming.Go(func() { w.controls.confirm(work, shared, jobs) })
+	run(rest)
+}
+
+// split tells the items that may begin while their claim is being stored from those that may not. A crash in that moment is not charged. So
+// what may have been delivered before waits for its claim: an item that kills its workers is spared one crash, not all of them.
+func split(jobs []*job) (early, rest []*job) {
 	for _, j := range jobs {
-		running.Go(func() { w.run(work, j) })
+		if !j.bulk() && j.work.Kind == protocol.KindCopy && !j.repeated() {
+			early = append(early, j)
+		} else {
+			rest = append(rest, j)
+		}
 	}
+	return early, rest
 }
 
 func (j *job) begin(work context.Context, shared *clearance) {
