@@ -273,11 +273,20 @@ func (a *Aggregator) commit(ctx context.Context, books map[batchKey]*book) {
 		if s := &u.book.summary; s.Tally.Failed > 0 && !s.State.Final() {
 			a.feeder.hints.suspect(u.key) // too many failures may stop it
 		}
-		if err := a.conn.Changed(u.key.org, u.key.batch, u.book.summary.State.Final()); err != nil {
+		if err := a.tell(&u); err != nil {
 			a.cfg.Logger.Debug("a waiter was not told and will look by itself", "batch", u.key.batch, "error", err)
 		}
 	}
 	failpoint.Hit(failpoint.WaitersTold)
+}
+
+// tell tells of a batch that was committed.
+func (a *Aggregator) tell(u *unit) error {
+	final := u.book.summary.State.Final()
+	if final && protocol.Inline(u.book.summary.Total) {
+		return a.conn.Ended(u.key.org, u.key.batch, u.changes[len(u.changes)-1].Value) //nolint:wrapcheck // it says what it is about
+	}
+	return a.conn.Changed(u.key.org, u.key.batch, final) //nolint:wrapcheck // as above
 }
 
 func (a *Aggregator) acknowledge() {

@@ -17,7 +17,8 @@
 //
 // # Guarantees
 //
-//   - An item has exactly one recorded outcome. The first final report wins; a repeated or later one changes nothing.
+//   - An item has exactly one recorded outcome. The first final report wins; a repeated or later one changes nothing. The worker of a
+//     batch of one item may have committed it before, under the same revisions (docs/adr/0011-sole-items.md).
 //   - The receipts of a page and the summary of its batch are committed together, under their expected
 //     revisions, before the bundle they came in is acknowledged. Counts and error groups are derived from receipts.
 //   - What is known of an item's parts is committed before the bundle it came in is acknowledged, whatever the order of bundles and however

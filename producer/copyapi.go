@@ -60,7 +60,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	defer s.waits.join(cancel)()
 	summary, ended := protocol.Summary{}, false
 	if waiting.Err() == nil && call.waits() {
-		summary, ended = waiter.end(waiting)
+		summary, ended = waiter.end(waiting, !record.Keyed)
 	}
 	switch {
 	case ended:

@@ -153,7 +153,7 @@ func (p *Pipeline) observe(ctx context.Context, h *hub, org protocol.OrgID, id p
 }
 
 // follow looks at the batch when it changed, but not all the time, and now and then without having been told: news may be lost.
-func (o *observer) follow(ctx context.Context, changes <-chan struct{}, progress <-chan []byte) {
+func (o *observer) follow(ctx context.Context, changes <-chan []byte, progress <-chan []byte) {
 	unasked := time.NewTicker(lookAgain)
 	defer unasked.Stop()
 	flush := time.NewTicker(progressEvery)

@@ -50,7 +50,7 @@ type batchWaiter struct {
 	pipeline *Pipeline
 	org      protocol.OrgID
 	batch    protocol.BatchID
-	changes  <-chan struct{}
+	changes  <-chan []byte
 	stop     func()
 }
 
@@ -62,25 +62,45 @@ func (p *Pipeline) wait(org protocol.OrgID, id protocol.BatchID) (*batchWaiter, 
 	return &batchWaiter{pipeline: p, org: org, batch: id, changes: changes, stop: stop}, nil
 }
 
-// end returns the final summary, or false when ctx ended first. A broker that is away is waited for.
-func (w *batchWaiter) end(ctx context.Context) (protocol.Summary, bool) {
+// end returns the final summary, or false when ctx ended first. A broker that is away is waited for. fresh says that the batch cannot have
+// ended before the waiter was made: what is told then is all there is to know.
+func (w *batchWaiter) end(ctx context.Context, fresh bool) (protocol.Summary, bool) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
-	for {
-		s, found, err := w.pipeline.summary(ctx, w.org, w.batch)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			w.pipeline.log.Warn("a waiting call cannot read its batch; it looks again", "batch", w.batch, "error", err)
-		case found && s.State.Final():
-			return s, true
+	for look := !fresh; ; look = true {
+		if look {
+			if s, ended := w.look(ctx); ended {
+				return s, true
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return s, false
-		case <-w.changes:
+			return protocol.Summary{}, false
+		case news := <-w.changes:
+			if s, ended := w.told(news); ended {
+				return s, true
+			}
 		case <-tick.C:
 		}
 	}
+}
+
+// look reads the summary, and reports whether it is final.
+func (w *batchWaiter) look(ctx context.Context) (protocol.Summary, bool) {
+	s, found, err := w.pipeline.summary(ctx, w.org, w.batch)
+	if err != nil && ctx.Err() == nil {
+		w.pipeline.log.Warn("a waiting call cannot read its batch; it looks again", "batch", w.batch, "error", err)
+	}
+	return s, err == nil && found && s.State.Final()
+}
+
+// told reads the summary that came with the news of a change, if one did, and reports whether it is final.
+func (w *batchWaiter) told(news []byte) (protocol.Summary, bool) {
+	var s protocol.Summary
+	if len(news) == 0 || json.Unmarshal(news, &s) != nil {
+		return s, false
+	}
+	return s, s.Org == w.org && s.Batch == w.batch && s.State.Final()
 }
 
 // receipts returns the receipts of the items from first on, at most n, in index order. An item without news

@@ -5,8 +5,8 @@
 // manifest.go finds what it asks for, hosts.go has it wait for its hosts (park.go puts away what would wait for long), attempt.go runs it in
 // its slot, conflict.go and compare.go look at what is at the destination already, servercopy.go lets a store copy by itself, copy.go joins
 // source and destination in all other cases, clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a
-// verdict, finish.go makes a receipt of it, report.go stores
-// the news, and only then is the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
+// verdict, finish.go makes a receipt of it, report.go stores the news (sole.go those of an item that is all of its batch), and only then is
+// the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
 // what is read to what the caller expects.
 //
 // Beside copying, a worker tells of the end of a batch (notify.go), which comes through the queue like an item; it tells how far items
@@ -25,6 +25,11 @@
 //   - A flood of bulk work leaves a quarter of the slots to the interactive lane, whose items wait for nothing: bulk items are
 //     fetched when a quarter of their slots is free, or a millisecond has passed.
 //   - An item's outcome is stored before its delivery is acknowledged.
+//   - Nothing is done at an item's destination, and nothing comes of the item, before its claim is stored. A fresh item of the interactive lane
+//     asks for its source meanwhile (start.go), so that who waits for it does not wait for the claim's sync; what may have been delivered
+//     before does not, so that an item that kills its worker at that moment is spared one crash, not all.
+//   - The outcome of a batch's only item is committed by its worker itself, if it is a success and nothing else waits to be reported
+//     (sole.go); all others by the aggregator, from reports.
 //   - A worker that lost an item to another does not make its destination visible, as far as a check right before
 //     the commit can tell (see lease.go). What remains is a pause of the process between that check and the
 //     commit, which is a rename or the last byte of an upload; for a sandbox the next owner also removes
@@ -73,7 +78,8 @@
 // (package failpoint), at which the tests in integration/crash kill a worker.
 //
 //	step                 exists                                 then
-//	fetched              delivery pending in JetStream          AckWait ends, another worker gets it; nothing is charged
+//	fetched              delivery pending in JetStream; perhaps AckWait ends, another worker gets it; nothing is charged
+//	                     its source was asked for
 //	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged, unless
 //	                                                            the item waits to run alone; a stop waits until the claim is old
 //	bytes_moving         hidden temp file, or unfinished PUT    the next owner removes the temp; a PUT cut short is none
@@ -90,8 +96,8 @@
 //	                     in a schedule, and the old deliveries  nothing else is stored. One crash is charged, as for any claim
 //	queued_again         the items in the queue, and the        AckWait ends; the message comes again, and they are published
 //	                     message in which they waited           once more if it is time, and looked up
-//	report_stored        bundle in the report stream            settled.go finds the receipt, or the copy is repeated and
-//	                                                            its second report ignored
+//	report_stored        bundle in the report stream, or the    settled.go finds the receipt, or the copy is repeated and
+//	                     summary of a batch of one              its second report ignored
 //	upload_begun         an empty upload that no record names;  the next owner removes a hidden file by the name of the dead
 //	                     of an object, a plan that tells when   claim, and an upload by its key and when it was begun
 //	part_planned         upload and plan                        the next owner continues

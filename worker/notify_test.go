@@ -405,7 +405,7 @@ func TestHangingReceiversTakeFewSlots(t *testing.T) {
 	<-began
 	shard, batch := protocol.ShardOf("ORG"), protocol.NewBatchID()
 	work := protocol.Work{
-		Version: protocol.WorkVersion, Org: "ORG", Batch: batch, Total: 1, Chunks: 1, Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
+		Version: protocol.WorkVersion, Org: "ORG", Batch: batch, Total: 2, Chunks: 1, Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
 	}
 	var err error
 	if work.Sealed, err = f.sealer.SealItem(work.Ref(), &protocol.ManifestItem{Src: httpGet(source), Dest: inSandbox("/f")}); err != nil {

@@ -35,7 +35,8 @@ type news struct {
 	id     string
 	urgent bool
 	report []byte
-	since  time.Time // when it was made
+	sole   *protocol.Report // the same, of a batch's only item that has ended well; nil: of all others
+	since  time.Time        // when it was made
 }
 
 // Bounds of what was done and is not stored yet, in items and in their share of the slots. All of them are held, and their slots
@@ -158,7 +159,7 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 			jobs = append(jobs, bundle[i].job)
 		}
 	}
-	if err := w.storeFirmly(work, bundle); err != nil {
+	if err := w.store(work, bundle); err != nil {
 		if len(jobs) > 0 {
 			w.abandon(work, err, jobs...)
 		}
@@ -212,6 +213,14 @@ const (
 	storeRetryCap = 5 * time.Second
 )
 
+// store stores a bundle: in its batch, if that has but one item, or for the aggregator.
+func (w *Worker) store(work context.Context, bundle []news) error {
+	if w.commitSole(work, bundle) {
+		return nil
+	}
+	return w.storeFirmly(work, bundle)
+}
+
 // storeFirmly stores a bundle however long the broker is away, as long as the work goes on: an outcome that
 // was reached is not thrown away because of a moment without a leader.
 func (w *Worker) storeFirmly(work context.Context, bundle []news) error {
@@ -253,11 +262,16 @@ func (r *reporter) encode(bundle []news) []byte {
 
 // report gives the news of an item to the reporter. The item has room there.
 func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt) {
-	encoded, err := appendReport(make([]byte, 0, reportSize), &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt})
+	report := &protocol.Report{Ref: j.held.Ref, Total: j.work.Total, Lane: j.work.Lane, Receipt: *receipt}
+	encoded, err := appendReport(make([]byte, 0, reportSize), report)
 	if err != nil {
 		w.abandon(work, fmt.Errorf("encode a report: %w", err), j)
 		w.leaveReporter(j)
 		return
 	}
-	w.reporter.add(news{job: j, id: j.asked.ID, urgent: !j.bulk(), report: encoded, since: time.Now()})
+	n := news{job: j, id: j.asked.ID, urgent: !j.bulk(), report: encoded, since: time.Now()}
+	if j.sole(receipt) {
+		n.sole = report
+	}
+	w.reporter.add(n)
 }

@@ -39,13 +39,37 @@ func (c *Conn) Changed(org protocol.OrgID, batch protocol.BatchID, final bool) e
 	return nil
 }
 
-// WatchChanges delivers a value whenever the batch changed; changes that come while one waits to be read are one.
+// endedMost is how many bytes of a summary are worth telling to all who listen.
+const endedMost = 4 << 10
+
+// Ended is Changed for a batch that will not change again, and tells what became of it: its summary, as it stands in KV. One that is large
+// is to be read.
+func (c *Conn) Ended(org protocol.OrgID, batch protocol.BatchID, summary []byte) error {
+	if len(summary) == 0 || len(summary) > endedMost {
+		return c.Changed(org, batch, true)
+	}
+	if err := c.nc.Publish(protocol.ChangedSubject(org, batch), summary); err != nil {
+		return fmt.Errorf("tell of the end of %s: %w", batch, classify(err))
+	}
+	return nil
+}
+
+// summaryOf is what a message of a change tells; nil: nothing but that there was one.
+func summaryOf(data []byte) []byte {
+	if len(data) == 0 || data[0] != '{' {
+		return nil
+	}
+	return data
+}
+
+// WatchChanges delivers a value whenever the batch changed; changes that come while one waits to be read are one. The value is the summary of a
+// batch that has ended, if it was told; or nil.
 // A missed one is possible: read the state after subscribing, and again now and then. stop ends it.
-func (c *Conn) WatchChanges(org protocol.OrgID, batch protocol.BatchID) (changes <-chan struct{}, stop func(), err error) {
-	ch := make(chan struct{}, 1)
-	sub, err := c.nc.Subscribe(protocol.ChangedSubject(org, batch), func(*nats.Msg) {
+func (c *Conn) WatchChanges(org protocol.OrgID, batch protocol.BatchID) (changes <-chan []byte, stop func(), err error) {
+	ch := make(chan []byte, 1)
+	sub, err := c.nc.Subscribe(protocol.ChangedSubject(org, batch), func(msg *nats.Msg) {
 		select {
-		case ch <- struct{}{}:
+		case ch <- summaryOf(msg.Data):
 		default:
 		}
 	})
