@@ -164,7 +164,8 @@ func (w *Worker) attempt(work context.Context, j *job) (res result) {
 			Hint: "This is a bug in Copyfleet; the worker's log has the details.",
 		}
 	case err == nil:
-	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused), errors.Is(err, errUnclaimed), work.Err() != nil:
+	case errors.Is(err, errLeaseLost), errors.Is(err, errDraining), errors.Is(err, errUnwanted), errors.Is(err, errPaused),
+		errors.Is(err, errUnclaimed), work.Err() != nil:
 		res.abandoned = err
 	case waitsForHost(err):
 		res.abandoned = err
