@@ -43,9 +43,10 @@ func TestWhoRanAloneIsAloneUntilThatIsStored(t *testing.T) {
 	}
 	w.slots.take(j.bulk())
 	j.begin(t.Context(), newClearance())
-	if err := w.claims.add(t.Context(), []*job{j}); err != nil {
+	if err := w.claims.add(t.Context(), []*job{j}, func() {}); err != nil {
 		t.Fatal(err)
 	}
+	j.clearance.stored(nil)
 	res, told := w.inSlot(t.Context(), j)
 	if !told || res.failure == nil || j.held.Crashes != soloCrashes || j.held.Waiting {
 		t.Fatalf("the attempt came to %+v under the claim %+v", res, j.held.HeldClaim)
