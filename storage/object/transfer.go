@@ -71,6 +71,9 @@ func (o *source) OpenRange(ctx context.Context, mark storage.Mark, offset, lengt
 		return o.nothing(ctx, mark)
 	}
 	object, err := ranger.OpenRange(ctx, mark, offset, length)
+	if told, ok := errors.AsType[*storage.Error](err); ok && told.Code == storage.CodeSourceShort {
+		return nil, o.changed() // a store has all bytes that it tells of an object: it is a shorter one by now
+	}
 	return o.opened(ctx, object, err)
 }
 
