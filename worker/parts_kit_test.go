@@ -32,6 +32,8 @@ type partsKit struct {
 	receipts chan protocol.Receipt
 	ref      protocol.Ref
 
+	keeping sync.Mutex // held while a page is read and written: of two at once one would be lost
+
 	mu     sync.Mutex
 	states []protocol.PartReport // all that were reported
 }
@@ -122,6 +124,8 @@ func (k *partsKit) fold(ctx context.Context, t *testing.T) {
 }
 
 func (k *partsKit) keep(ctx context.Context, r *protocol.PartReport) error {
+	k.keeping.Lock()
+	defer k.keeping.Unlock()
 	k.mu.Lock()
 	k.states = append(k.states, *r)
 	k.mu.Unlock()
