@@ -58,7 +58,7 @@ func (s *Server) cancelBatch(w http.ResponseWriter, r *http.Request) {
 		waiting, cancel := context.WithTimeout(r.Context(), s.pipeline.views.patience)
 		defer cancel()
 		defer s.waits.join(cancel)()
-		waiter.end(waiting, false)
+		waiter.end(waiting)
 	}
 	s.acted(w, r, &record)
 }

@@ -60,7 +60,7 @@ func (s *Server) runCopy(w http.ResponseWriter, r *http.Request, call CopyCall) 
 	defer s.waits.join(cancel)()
 	summary, ended := protocol.Summary{}, false
 	if waiting.Err() == nil && call.waits() {
-		summary, ended = waiter.end(waiting, !record.Keyed)
+		summary, ended = waiter.end(waiting)
 	}
 	switch {
 	case ended:

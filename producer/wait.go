@@ -62,16 +62,13 @@ func (p *Pipeline) wait(org protocol.OrgID, id protocol.BatchID) (*batchWaiter, 
 	return &batchWaiter{pipeline: p, org: org, batch: id, changes: changes, stop: stop}, nil
 }
 
-// end returns the final summary, or false when ctx ended first. A broker that is away is waited for. fresh says that the batch cannot have
-// ended before the waiter was made: what is told then is all there is to know.
-func (w *batchWaiter) end(ctx context.Context, fresh bool) (protocol.Summary, bool) {
+// end returns the final summary, or false when ctx ended first. A broker that is away is waited for.
+func (w *batchWaiter) end(ctx context.Context) (protocol.Summary, bool) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
-	for look := !fresh; ; look = true {
-		if look {
-			if s, ended := w.look(ctx); ended {
-				return s, true
-			}
+	for {
+		if s, ended := w.look(ctx); ended {
+			return s, true
 		}
 		select {
 		case <-ctx.Done():
