@@ -151,6 +151,44 @@ func TestShardsTakeTurns(t *testing.T) {
 	}
 }
 
+// TestWakeBeforeItsItem has a wake come when its item cannot be fetched yet: it is found all the same, and not by the look that comes once a second.
+func TestWakeBeforeItsItem(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	in.StopLooking()
+	fetch := func() int {
+		got, err := in.Fetch(t.Context(), 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	fetch() // now none is believed to have anything
+	if err := conn.Wake(broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := in.Wait(ctx, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := fetch(); n != 0 {
+		t.Fatalf("%d items before there was any", n)
+	}
+	publish(t, conn, protocol.Interactive, org, 1)
+	if err := in.Wait(ctx, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := fetch(); n != 1 {
+		t.Errorf("%d items after a wake that came too early, want 1", n)
+	}
+}
+
 func TestRedeliveryIsMarked(t *testing.T) {
 	t.Parallel()
 	conn := connect(t)

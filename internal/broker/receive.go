@@ -23,6 +23,7 @@ type Intake struct {
 	inbox  *nats.Subscription
 	hot    chan Shard   // filled by the wake subscription
 	look   *time.Ticker // finds what no wake told of: redeliveries, retries
+	soon   *time.Timer  // has queues in doubt looked at again
 	marks  map[string]uint64
 	epoch  uint64
 	asked  time.Time // when the pull that is being answered was sent
@@ -36,6 +37,7 @@ type queue struct {
 	stream   string
 	consumer string
 	hot      bool // it may have messages
+	doubts   int  // how often it is looked at again soon if it has none, because somebody said that it has
 }
 
 const (
@@ -43,6 +45,11 @@ const (
 	pullWait   = 5 * time.Second // a pull that does not end by then is given up
 	hotBacklog = 256
 )
+
+// doubtFor is how long a shard of the interactive lane that had nothing after a wake is left until it is looked at again: a pull that does not wait
+// finds nothing if the server has stored an item and not counted it for the consumer yet. Without this the item would
+// wait for the next look.
+var doubtFor = []time.Duration{3 * time.Millisecond, 30 * time.Millisecond}
 
 // retryLane stands for the retries in an Intake's order.
 const retryLane protocol.Lane = ""
@@ -73,7 +80,8 @@ func (c *Conn) Intake(ctx context.Context, pool string) (*Intake, error) {
 		in.Close()
 		return nil, err
 	}
-	in.look = time.NewTicker(in.poll)
+	in.look, in.soon = time.NewTicker(in.poll), time.NewTimer(in.poll)
+	in.soon.Stop()
 	return in, nil
 }
 
@@ -96,6 +104,11 @@ func (in *Intake) Wait(ctx context.Context, bulkToo bool, released <-chan struct
 			return nil
 		case shard := <-in.hot:
 			in.mark(shard)
+		case <-in.soon.C:
+			for _, q := range in.queues {
+				q.hot = q.hot || q.doubts > 0
+				q.doubts = max(0, q.doubts-1)
+			}
 		case <-in.look.C:
 			for _, q := range in.queues {
 				q.hot = true
@@ -119,6 +132,9 @@ func (in *Intake) mark(shard Shard) {
 	for _, q := range in.queues {
 		if q.shard == shard {
 			q.hot = true
+			if shard.Lane == protocol.Interactive {
+				q.doubts = len(doubtFor)
+			}
 		}
 	}
 }
@@ -177,6 +193,11 @@ func (in *Intake) fetchLane(ctx context.Context, lane protocol.Lane, limit int) 
 				return got, err
 			}
 			q.hot = len(taken) == share
+			if len(taken) > 0 {
+				q.doubts = 0
+			} else if q.doubts > 0 {
+				in.soon.Reset(doubtFor[len(doubtFor)-q.doubts])
+			}
 		}
 	}
 	return got, nil
@@ -319,6 +340,7 @@ func (in *Intake) Close() {
 	in.closed = true
 	if in.look != nil {
 		in.look.Stop()
+		in.soon.Stop()
 	}
 	for _, sub := range []*nats.Subscription{in.wake, in.inbox} {
 		if sub != nil {
