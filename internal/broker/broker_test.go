@@ -35,6 +35,58 @@ func connect(t *testing.T) *broker.Conn {
 	return conn
 }
 
+// stuck is a logger's handler at which everybody waits until it is closed.
+type stuck chan struct{}
+
+func (stuck) Enabled(context.Context, slog.Level) bool    { return true }
+func (s stuck) Handle(context.Context, slog.Record) error { <-s; return nil }
+func (s stuck) WithAttrs([]slog.Attr) slog.Handler        { return s }
+func (s stuck) WithGroup(string) slog.Handler             { return s }
+
+// TestEpochChangesWithTheConnection holds up what the library calls when a connection is lost and made again: what is fetched with the new one is
+// known to be that of another server all the same.
+func TestEpochChangesWithTheConnection(t *testing.T) {
+	t.Parallel()
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	log := make(stuck)
+	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	defer close(log)
+	if err := conn.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	publish(t, conn, protocol.Interactive, org, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	before := conn.Epoch()
+	for range 2 { // the handler of the first one gets stuck
+		before = conn.Epoch()
+		if err := conn.ForceReconnect(ctx); err != nil {
+			t.Fatalf("the epoch is %d, as before the connection was lost: %v", before, err)
+		}
+	}
+	for got := []*broker.Delivery(nil); len(got) == 0; {
+		if got, err = in.Fetch(ctx, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 1 && (!got[0].Repeated || got[0].Epoch == before) {
+			t.Errorf("an item that the server may have delivered before: %+v", got[0])
+		}
+	}
+}
+
 func items(n int) [][]byte {
 	list := make([][]byte, n)
 	for i := range list {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +32,6 @@ type Conn struct {
 	log      *slog.Logger
 	replicas int
 	ackWait  time.Duration
-	epoch    atomic.Uint64 // reconnections so far
 	closed   chan struct{}
 	once     sync.Once
 }
@@ -93,7 +91,6 @@ func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 }
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
-	c.epoch.Add(1)
 	c.log.Info("connected to NATS again", "server", nc.ConnectedServerName())
 }
 
@@ -108,8 +105,9 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 // AckWait is how long a delivery stays with a worker that gives no sign of life.
 func (c *Conn) AckWait() time.Duration { return c.ackWait }
 
-// Epoch counts reconnections. A change means that deliveries may have been handed to others unseen.
-func (c *Conn) Epoch() uint64 { return c.epoch.Load() }
+// Epoch counts reconnections. A change means that deliveries may have been handed to others unseen. It is the connection's own count, which
+// changes before anything can be sent to the new server; the handler of reconnections runs some time after that.
+func (c *Conn) Epoch() uint64 { return c.nc.Stats().Reconnects }
 
 // Ready returns an error unless JetStream answers.
 func (c *Conn) Ready(ctx context.Context) error {
@@ -141,7 +139,7 @@ func (c *Conn) ForceReconnect(ctx context.Context) error {
 	}
 	tick := time.NewTicker(reconnectWait / 10)
 	defer tick.Stop()
-	for c.Epoch() == before {
+	for c.Epoch() == before || !c.nc.IsConnected() {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

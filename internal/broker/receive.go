@@ -145,6 +145,16 @@ func (in *Intake) Fetch(ctx context.Context, free, freeBulk int) ([]*Delivery, e
 	if err := in.refresh(ctx); err != nil {
 		return nil, err
 	}
+	got, err := in.fetch(ctx, free, freeBulk)
+	if in.conn.Epoch() != in.epoch { // some may have come from a server of which nothing is known yet
+		for _, d := range got {
+			d.Repeated = true
+		}
+	}
+	return got, err
+}
+
+func (in *Intake) fetch(ctx context.Context, free, freeBulk int) ([]*Delivery, error) {
 	for {
 		select {
 		case shard := <-in.hot:
