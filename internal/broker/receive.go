@@ -140,7 +140,8 @@ func (in *Intake) mark(shard Shard) {
 }
 
 // Fetch returns at most free items that wait now, at most freeBulk of them from outside the interactive lane. It does
-// not wait for more. Never ask for what there is no slot for: the server's clock for an item runs from here.
+// not wait for more. Never ask for what there is no slot for: the server's clock for an item runs from here. It may return items together
+// with an error, also when the context has ended: the caller has them.
 func (in *Intake) Fetch(ctx context.Context, free, freeBulk int) ([]*Delivery, error) {
 	if err := in.refresh(ctx); err != nil {
 		return nil, err
@@ -193,6 +194,9 @@ func (in *Intake) fetchLane(ctx context.Context, lane protocol.Lane, limit int) 
 			break
 		}
 		for i, q := range hot {
+			if ctx.Err() != nil {
+				return got, context.Cause(ctx)
+			}
 			share := (limit - len(got) + len(hot) - i - 1) / (len(hot) - i)
 			if share == 0 {
 				break
@@ -252,7 +256,8 @@ func (in *Intake) pull(ctx context.Context, q *queue, n int) ([]*Delivery, error
 	if err := in.conn.nc.PublishMsg(msg); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", q.consumer, classify(err))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, pullWait, fmt.Errorf("%w: no answer within %s", ErrUnavailable, pullWait))
+	// The answer is waited for also when nobody wants it any more: what it brings has to be handed back, or nobody has it until its time is over.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), pullWait, fmt.Errorf("%w: no answer within %s", ErrUnavailable, pullWait))
 	defer cancel()
 	got, err := in.collect(ctx, q, n)
 	if err != nil {
