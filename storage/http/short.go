@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sourcegraph/conc/panics"
 )
@@ -15,6 +16,9 @@ import (
 // shortBody is the size in bytes up to which a body is read before its request is sent. Then the transport needs no other goroutine to
 // give it the bytes, and writes them with the headers: most of what a small upload costs is changes of threads.
 const shortBody = 64 << 10
+
+// settleLimit is how long an answer waits for the transport to tell what became of the body.
+const settleLimit = 5 * time.Second
 
 var shortBuffers = sync.Pool{New: func() any { return new([shortBody]byte) }}
 
@@ -34,8 +38,8 @@ func (t *transfer) sendShort(req *http.Request) (*http.Response, error) {
 		asked    bool
 		refusal  error
 		thrown   panics.Catcher
-		taken    atomic.Bool // the transport has taken the last byte
-		released atomic.Bool // it does not touch the body any more
+		taken    atomic.Bool              // the transport has taken the last byte
+		released = make(chan struct{}, 1) // told when it does not touch the body any more
 	)
 	trace := &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { // on this goroutine
@@ -49,15 +53,19 @@ func (t *transfer) sendShort(req *http.Request) (*http.Response, error) {
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			taken.Store(info.Err == nil)
-			released.Store(true)
+			select {
+			case released <- struct{}{}:
+			default:
+			}
 		},
 	}
 	req.Body = io.NopCloser(&offered) // the transport knows that this is in memory; of others it sends the headers by themselves
 	resp, err := t.traced(req, trace)
 	t.dog.stop()
-	if t.sent = taken.Load(); released.Load() || !asked {
+	if free := t.settled(released, resp); free || !asked {
 		shortBuffers.Put(buffer)
 	}
+	t.sent = taken.Load()
 	if refusal != nil && resp != nil { // to nothing
 		resp.Body.Close()
 	}
@@ -71,6 +79,28 @@ func (t *transfer) sendShort(req *http.Request) (*http.Response, error) {
 		return nil, t.unansweredWith(err)
 	}
 	return resp, nil
+}
+
+// settled reports whether the transport has done with the body. A receiver may answer before it says so: the end of a body that did not fit beside
+// the headers is on its way before that, and the answer is early only if the rest is not taken in time either.
+func (t *transfer) settled(released <-chan struct{}, resp *http.Response) bool {
+	select {
+	case <-released:
+		return true
+	default:
+	}
+	if resp == nil || resp.StatusCode > 299 {
+		return false
+	}
+	timer := time.NewTimer(settleLimit)
+	defer timer.Stop()
+	select {
+	case <-released:
+		return true
+	case <-timer.C:
+	case <-t.ctx.Done():
+	}
+	return false
 }
 
 // whole appends the body of the request to an empty buffer that has room for it.
