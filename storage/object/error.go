@@ -72,7 +72,21 @@ func classify(op, subject string, err error) error {
 	case status < http.StatusInternalServerError:
 		e.Class = storage.Invalid
 	}
+	explainSkew(e, resp.Code)
 	return e
+}
+
+// timeTooSkewed is what S3 answers to a signature whose time is more than 15 minutes away from its own.
+const timeTooSkewed = "RequestTimeTooSkewed"
+
+// explainSkew says what it means that the store refused the time of a request. The credentials are right, and a worker with a right clock, or this
+// one in a while, will be let in: the class is not the one of the status.
+func explainSkew(e *storage.Error, reason string) {
+	if reason != timeTooSkewed {
+		return
+	}
+	e.Class, e.Message = storage.Unavailable, "the clock of the worker and that of the store differ by more than 15 minutes"
+	e.Hint = "Set the clocks, of the workers first; the item can be tried again then."
 }
 
 // unanswered classifies a call that has no answer.

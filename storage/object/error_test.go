@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/object"
@@ -60,6 +62,37 @@ func TestErrors(t *testing.T) {
 			t.Error("a refused write is visible")
 		}
 	})
+}
+
+// TestClockOfTheWorker has a worker whose clock is wrong write: another worker may succeed, so the refusal is not for good.
+func TestClockOfTheWorker(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, e endpoint) {
+		bucket := e.newBucket(t)
+		via := e.between(t, func(r *http.Request) {
+			if r.Header.Get("X-Amz-Date") != "" {
+				r.Header.Set("X-Amz-Date", time.Now().UTC().Add(-time.Hour).Format("20060102T150405Z"))
+			}
+		}, nil)
+		s := via.store(t, nil)
+		for name, err := range map[string]error{"write": write(t, s, bucket, "k"), "begin": begin(t, s, bucket, "k"), "check": s.Check(t.Context())} {
+			got, ok := errors.AsType[*storage.Error](err)
+			if !ok || got.Class != storage.Unavailable || !strings.Contains(got.Message, "clock") || got.Hint == "" {
+				t.Errorf("%s: %+v", name, err)
+			}
+			expectNoSecret(t, err)
+		}
+	})
+}
+
+func begin(t *testing.T, s *object.Store, bucket, key string) error {
+	t.Helper()
+	to, ok := s.Destination(bucket, key).(storage.PartDestination)
+	if !ok {
+		t.Fatal("it cannot be written in parts")
+	}
+	_, err := to.Begin(t.Context(), storage.PartContent{Size: 100 << 20})
+	return err
 }
 
 func TestEndpointDown(t *testing.T) {

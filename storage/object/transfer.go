@@ -154,6 +154,7 @@ func (p place) explain(ctx context.Context, err error, side string) error {
 	if e.Status == http.StatusNotFound {
 		p.explainMissing(ctx, e, side)
 	}
+	explainSkew(e, e.Reason)
 	p.asFile(e)
 	return err
 }
