@@ -133,6 +133,7 @@ type gate struct {
 	wanted int       // and those that wait, here or elsewhere
 	queue  []*waiter
 	timer  *time.Timer // serves the queue when something is due
+	due    time.Time   // when that is; zero: nothing is
 	booked time.Time   // until when items were told to come later
 	coming time.Time   // until when those that were let come will take what passes
 	last   time.Time
@@ -322,9 +323,17 @@ func (t *Table) sweep(now time.Time) {
 	}
 	t.made = 0
 	for key, g := range t.gates {
-		if g.wanted == 0 && !g.breaker.open() && now.Sub(g.last) > forgetAfter {
-			delete(t.gates, key)
+		if g.wanted > 0 || now.Sub(g.last) <= forgetAfter {
+			continue
 		}
+		if b := &g.breaker; b.open() { // a rest ends when somebody comes, and to most names that a hostile redirect makes up nobody ever comes again
+			if now.Sub(b.until) <= forgetAfter {
+				continue
+			}
+			t.resting--
+			t.tell(g, true, now)
+		}
+		delete(t.gates, key)
 	}
 	for name, g := range t.tenants {
 		if g.wanted == 0 && now.Sub(g.last) > forgetAfter {

@@ -251,19 +251,22 @@ func (t *Table) quiet(g *gate) {
 	delete(t.queued, g)
 	if g.timer != nil {
 		g.timer.Stop()
+		g.due = time.Time{}
 	}
 }
 
-// arm has the queue of a gate served at a time.
+// arm has the queue of a gate served at a time, or before: whoever comes later must not put off the turn of those who wait already.
 func (t *Table) arm(g *gate, at, now time.Time) {
-	if at.IsZero() {
+	if at.IsZero() || !g.due.IsZero() && !at.Before(g.due) {
 		return
 	}
 	wait := max(at.Sub(now), time.Millisecond)
+	g.due = now.Add(wait)
 	if g.timer == nil {
 		g.timer = time.AfterFunc(wait, func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()
+			g.due = time.Time{}
 			t.serve(g, time.Now())
 		})
 		return
