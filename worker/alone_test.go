@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/memory"
@@ -63,4 +65,40 @@ func TestWhoRanAloneIsAloneUntilThatIsStored(t *testing.T) {
 	if len(w.alone) != 0 || len(w.reporter.room) != 0 {
 		t.Error("no other item may run alone, though the end of this one is stored")
 	}
+}
+
+// TestWhoRanAloneAndIsPutAwayIsAloneNoMore has an item that two workers died of find its host resting: it is told that it waits, and so is the next
+// one.
+func TestWhoRanAloneAndIsPutAwayIsAloneNoMore(t *testing.T) {
+	t.Parallel()
+	k := newPartsKitOn(t, brokerWaiting(t, time.Hour), missing{}, &memory.Destination{})
+	w, err := New(t.Context(), k.config("w1"), k.conn, Drivers{Sandboxes: inStore{k}}, k.sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.rests(t, w)
+	k.start(t, w)
+	for index := range 3 {
+		k.ref.Index = index
+		if index < 2 {
+			k.died(t, 0, soloCrashes-1)
+		}
+		k.publish(t, func(_ *protocol.ManifestItem, work *protocol.Work) {
+			work.Index, work.Total, work.Recheck = index, 3, index < 2
+		})
+		if r := k.next(t); r.State != protocol.ItemRetrying || r.Index != index || len(r.Attempts) != 0 {
+			t.Errorf("the receipt of item %d says %+v", index, r)
+		}
+	}
+	until(t, "another item may run alone", func() bool { return len(w.alone) == 0 })
+}
+
+// rests has a worker know that the store is to be left alone.
+func (k *partsKit) rests(t *testing.T, w *Worker) {
+	t.Helper()
+	there, err := w.hosts.Enter(t.Context(), hosts.Ask{Keys: []hosts.Key{{Side: hosts.Source, Host: objectHost}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there.Leave(hosts.Result{Kind: hosts.Refused, RetryAfter: time.Hour, Cause: "it wants a pause", Class: string(protocol.Throttled)})
 }

@@ -63,11 +63,6 @@ func (w *Worker) inSlot(work context.Context, j *job) (res result, told bool) {
 			w.putDown(work, j, err)
 			return res, false
 		}
-		defer func() {
-			if !told { // else it stays alone until that is stored
-				<-w.alone
-			}
-		}()
 	}
 	if err := w.enterHosts(j); err != nil {
 		return w.notNow(work, j, err)
@@ -107,6 +102,15 @@ func (w *Worker) enterAlone(work context.Context, j *job) error {
 	}
 	j.alone = true
 	return nil
+}
+
+// endAlone lets the next one run alone, once what came of an item that did is stored, or it is handed back, dropped or put away. If the worker died
+// of the next one before that, this one would be taken for the cause, though it had done all that it was there for.
+func (w *Worker) endAlone(j *job) {
+	if j.alone {
+		j.alone = false
+		<-w.alone
+	}
 }
 
 // open finds out what an item asks for, and reports whether the item is to go on. That its locations cannot be read is the attempt's

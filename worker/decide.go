@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // verdict is what becomes of an item after an attempt.
@@ -34,8 +35,12 @@ const (
 	codeSourceMismatch = "source_checksum_mismatch"
 )
 
-// mayPass reports whether a failure of a class that is permanent may be another one at the next attempt.
+// mayPass reports whether a failure of a class that is permanent may be another one at the next attempt. What was written to may be removed by
+// whoever tidies up at the same key: the next attempt begins anew.
 func mayPass(f *protocol.Failure) bool {
+	if f.Class == protocol.Conflict {
+		return f.Code == storage.CodeUploadGone
+	}
 	return f.Class == protocol.Corrupt && (f.Code == codeStoreMismatch || f.Code == codeSourceMismatch)
 }
 

@@ -62,6 +62,9 @@ func TestMismatchesAreDecidedByWhoseTheyAre(t *testing.T) {
 			t.Errorf("%s, unsure %t, attempt %d: %d, want %d", r.code, r.unsure, r.attempt, got, r.want)
 		}
 	}
+	if got := decideFailure(&protocol.Failure{Class: protocol.Conflict, Code: storage.CodeUploadGone}, false, 1, 4); got != retry {
+		t.Errorf("what was written to is gone: %d", got)
+	}
 	if got := decideFailure(&protocol.Failure{Class: protocol.Invalid, Code: codeStoreMismatch}, false, 1, 4); got != giveUp {
 		t.Errorf("of another class: %d", got)
 	}

@@ -31,7 +31,7 @@ func (w *Worker) finish(work context.Context, j *job, res result) {
 	w.retrying.Go(func() {
 		if err := w.prepare(work, j, verdict, receipt, res); err != nil {
 			w.abandon(work, err, j)
-			w.leaveReporter(j)
+			w.reporter.leave()
 			return
 		}
 		w.report(work, j, &receipt)
@@ -76,6 +76,7 @@ func (w *Worker) discard(j *job) {
 	w.ack(j)
 	w.claims.drop(j.held)
 	w.claims.rewrite() // who acts upon a batch waits for the record to name its items no more
+	w.endAlone(j)
 	j.cancel(nil)
 }
 
@@ -93,6 +94,11 @@ func (w *Worker) release(work context.Context, why error, delay time.Duration, j
 		j.cancel(nil)
 	}
 	w.claims.drop(list...)
+	defer func() {
+		for _, j := range jobs {
+			w.endAlone(j)
+		}
+	}()
 	if errors.Is(why, errLeaseLost) {
 		return
 	}

@@ -122,6 +122,11 @@ const partPause = 100 * time.Millisecond
 // notNow is what becomes of an item that its hosts have no place for, or that is not to go on here for another reason.
 func (w *Worker) notNow(work context.Context, j *job, err error) (res result, told bool) {
 	later, ok := errors.AsType[*hosts.LaterError](err)
+	if ok { // it may be told of
+		if unclaimed := j.clearance.wait(work); unclaimed != nil {
+			err, ok = unclaimed, false
+		}
+	}
 	switch {
 	case !ok:
 		w.putDown(work, j, err)

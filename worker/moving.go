@@ -48,8 +48,9 @@ func (m *moving) note(data []byte) {
 	m.parts[p.Part] = heardPart{p.Bytes, time.Now()}
 }
 
-// bytes is how much is moving of the parts that are not stored.
-func (m *moving) bytes(states []protocol.PartState) int64 {
+// bytes is how much is moving of the parts that are not stored. Of none it is more than the part has, whatever is said: what was shown of an item
+// is never taken back.
+func (m *moving) bytes(states []protocol.PartState, sizeOf func(number int) int64) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	sum := int64(0)
@@ -58,7 +59,7 @@ func (m *moving) bytes(states []protocol.PartState) int64 {
 			delete(m.parts, number)
 			continue
 		}
-		sum += heard.bytes
+		sum += min(max(heard.bytes, 0), sizeOf(number))
 	}
 	return sum
 }

@@ -24,7 +24,7 @@ func TestMovingPartsCount(t *testing.T) {
 		states := make([]protocol.PartState, 4)
 		expect := func(what string, want int64) {
 			t.Helper()
-			if got := m.bytes(states); got != want {
+			if got := m.bytes(states, func(int) int64 { return 20 }); got != want {
 				t.Errorf("%s: %d bytes, want %d", what, got, want)
 			}
 		}
@@ -35,6 +35,10 @@ func TestMovingPartsCount(t *testing.T) {
 		say(9, 100) // there is none
 		m.note([]byte("nonsense"))
 		expect("two are moving", 17)
+		say(3, 1<<60)
+		say(4, -5)
+		expect("one says more than it has", 37)
+		say(3, 0)
 		states[0] = protocol.PartState{Number: 1, Size: 20, Upload: "u"}
 		expect("one is stored", 7)
 		time.Sleep(movingFor + time.Second)

@@ -39,7 +39,7 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 		}
 		err = blame(t, err)
 		failure, retryAfter := explain(err)
-		if ctx.Err() != nil || decideFailure(failure, false, try, partTries) != retry {
+		if ctx.Err() != nil || failure.Code == storage.CodeUploadGone || decideFailure(failure, false, try, partTries) != retry {
 			return came, err
 		}
 		w.pause(ctx, min(backoff(try, retryAfter), partBackoff))
@@ -155,7 +155,7 @@ func (w *Worker) finishPart(work context.Context, j *job, res *result) {
 		plan, _, err := w.parts.plan(work, j.held.Ref)
 		if err != nil {
 			w.abandon(work, err, j)
-			w.leaveReporter(j)
+			w.reporter.leave()
 			return
 		}
 		// All of it: the receipt of the item tells it. Its texts are bounded as those of receipts are, of which a page holds as many.

@@ -172,17 +172,8 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 		w.stored(work, bundle)
 		w.answer(jobs)
 	}
-	for _, j := range jobs {
-		w.leaveReporter(j)
-	}
-}
-
-// leaveReporter gives up the room of an item that is told of, or handed back. Only then the next one may run alone: if the worker died of that
-// one before the news of this one were stored, this one would be taken for the cause, though it had done all that it was there for.
-func (w *Worker) leaveReporter(j *job) {
-	w.reporter.leave()
-	if j.alone {
-		<-w.alone
+	for range jobs {
+		w.reporter.leave()
 	}
 }
 
@@ -204,6 +195,7 @@ func (w *Worker) answer(jobs []*job) {
 		w.claims.rewrite()
 	}
 	for _, j := range jobs {
+		w.endAlone(j)
 		j.cancel(nil)
 	}
 }
@@ -266,7 +258,7 @@ func (w *Worker) report(work context.Context, j *job, receipt *protocol.Receipt)
 	encoded, err := appendReport(make([]byte, 0, reportSize), report)
 	if err != nil {
 		w.abandon(work, fmt.Errorf("encode a report: %w", err), j)
-		w.leaveReporter(j)
+		w.reporter.leave()
 		return
 	}
 	n := news{job: j, id: j.asked.ID, urgent: !j.bulk(), report: encoded, since: time.Now()}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
-	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage/memory"
 )
@@ -71,11 +70,7 @@ func TestItemPutAwayIsNotClaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := w.hosts.Enter(t.Context(), hosts.Ask{Keys: []hosts.Key{{Side: hosts.Source, Host: objectHost}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	there.Leave(hosts.Result{Kind: hosts.Refused, RetryAfter: time.Hour, Cause: "it wants a pause", Class: string(protocol.Throttled)})
+	k.rests(t, w)
 	k.start(t, w)
 	k.publish(t, nil)
 	r := k.next(t)

@@ -23,13 +23,16 @@ func (j *job) sole(receipt *protocol.Receipt) bool {
 	if receipt.State != protocol.ItemSucceeded && receipt.State != protocol.ItemSkipped {
 		return false
 	}
-	return time.Since(receipt.Attempts[0].Start) < soleTime
+	return recent(receipt)
 }
+
+// recent reports whether the batch of a receipt's only attempt cannot have been removed yet.
+func recent(receipt *protocol.Receipt) bool { return time.Since(receipt.Attempts[0].Start) < soleTime }
 
 // commitSole stores the outcome of a sole item that is alone in its bundle, and tells who waits. false: it is to be reported as any other. That is so
 // if something is known of the batch already, or it is not known whether the write arrived: the aggregator finds out what holds.
 func (w *Worker) commitSole(work context.Context, bundle []news) bool {
-	if len(bundle) != 1 || bundle[0].sole == nil {
+	if len(bundle) != 1 || bundle[0].sole == nil || !recent(&bundle[0].sole.Receipt) { // the news before it may have waited for the broker
 		return false
 	}
 	ref := bundle[0].sole.Ref

@@ -110,3 +110,15 @@ func TestWhatIsSole(t *testing.T) {
 		}
 	}
 }
+
+// TestOutcomeThatWaitedIsReported: while the broker was away the batch may have ended by another worker, and been removed.
+func TestOutcomeThatWaitedIsReported(t *testing.T) {
+	t.Parallel()
+	w := unwatched(t)
+	report := &protocol.Report{Ref: protocol.Ref{Org: "O", Batch: "b"}, Total: 1, Lane: protocol.Interactive, Receipt: protocol.Receipt{
+		State: protocol.ItemSucceeded, Attempts: []protocol.Attempt{{Number: 1, Start: time.Now().Add(-soleTime)}},
+	}}
+	if w.commitSole(t.Context(), []news{{sole: report}}) {
+		t.Error("the outcome of a batch that may have been removed is committed")
+	}
+}

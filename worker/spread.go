@@ -137,7 +137,7 @@ func (p *scattered) step(ctx context.Context) error {
 			stored, bytes = stored+1, bytes+o.sizeOf(s.Number)
 		}
 	}
-	o.meter.ahead.Store(bytes + p.moving.bytes(o.states) - o.meter.read.Load())
+	o.meter.ahead.Store(bytes + p.moving.bytes(o.states, o.sizeOf) - o.meter.read.Load())
 	o.meter.watch()
 	if stored > p.known {
 		p.known, p.news, p.late, p.lost = stored, time.Now(), 0, nil
