@@ -28,7 +28,8 @@ type Peer struct {
 type file struct {
 	content []byte
 	gate    <-chan struct{}
-	busy    int // requests that are answered 503 first
+	whole   bool // nothing is answered before the gate is open
+	busy    int  // requests that are answered 503 first
 	delay   time.Duration
 	pieces  int // into which it is cut; each comes that much later
 }
@@ -64,6 +65,11 @@ func (p *Peer) GiveAfter(path string, content []byte, n int) string {
 // GiveSlowly is Give, except that each request is answered so much later.
 func (p *Peer) GiveSlowly(path string, content []byte, delay time.Duration) string {
 	return p.give(path, file{content: content, delay: delay})
+}
+
+// GiveLate is Give, except that a request has no answer until gate is closed.
+func (p *Peer) GiveLate(path string, content []byte, gate <-chan struct{}) string {
+	return p.give(path, file{content: content, gate: gate, whole: true})
 }
 
 // GiveInPieces is Give, except that the content comes in so many pieces, with a pause before each.
@@ -139,8 +145,12 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(f.content)))
 	half := len(f.content) / 2
 	if f.gate != nil {
-		_, _ = w.Write(f.content[:half]) // a reader that is gone shows in the second half
-		_ = http.NewResponseController(w).Flush()
+		if f.whole {
+			half = 0
+		} else {
+			_, _ = w.Write(f.content[:half]) // a reader that is gone shows in the second half
+			_ = http.NewResponseController(w).Flush()
+		}
 		select {
 		case <-f.gate:
 		case <-r.Context().Done():
