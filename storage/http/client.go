@@ -89,6 +89,7 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 type Client struct {
 	opts        Options
 	transport   *http.Transport
+	unshared    *http.Transport // keeps no connection
 	dialer      *dialer
 	noticeLimit time.Duration
 }
@@ -108,7 +109,7 @@ func NewClient(opts Options) *Client {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &Client{
+	c := &Client{
 		opts:        opts,
 		dialer:      d,
 		noticeLimit: noticeLimit,
@@ -127,6 +128,9 @@ func NewClient(opts Options) *Client {
 			Protocols:              &protocols,
 		},
 	}
+	c.unshared = c.transport.Clone()
+	c.unshared.DisableKeepAlives = true
+	return c
 }
 
 // Close closes the connections that are not in use. Those in use are closed at the end of their transfer or

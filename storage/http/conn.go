@@ -1,6 +1,7 @@
 package httpstore
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -20,11 +21,59 @@ type conn struct {
 	dropped atomic.Bool    // bytes were dropped: whatever the peer answered, it has not got all
 	ended   atomic.Bool    // the peer closed it; over TLS: without having said so (close_notify), or nobody would have read on
 	broken  atomic.Uintptr // the syscall.Errno by which a read or a write learnt of a reset; 0 if none did
+
+	reading atomic.Bool   // a Read waits for the peer
+	closed  atomic.Bool   // on our side
+	quiet   atomic.Bool   // it was used before, and no byte of the next request has been sent: nothing can come that is asked for
+	moved   chan struct{} // holds a token after reading or closed became true
+}
+
+func newConn(nc net.Conn) *conn { return &conn{Conn: nc, moved: make(chan struct{}, 1)} }
+
+// errSurplus is why a connection is not used again.
+var errSurplus = errors.New("bytes came that nothing had asked for")
+
+// reuse is called before a request goes out on a connection that has served another one. What is left of the answer to that, because its
+// server sent more than it had announced, would be taken for the answer to this one.
+//
+// Between two requests the transport reads ahead, and closes a connection on which it finds something. But it offers the connection before
+// it has looked. So this waits until it has: until it waits for the peer itself, with nothing in its buffers, or has closed the
+// connection. What comes from then on, until the request is sent, is an error of the connection; the transport sends a request that
+// reads once more on another one.
+func (c *conn) reuse(ctx context.Context) {
+	c.quiet.Store(true)
+	for !c.reading.Load() && !c.closed.Load() {
+		select {
+		case <-c.moved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *conn) tell(what *atomic.Bool) {
+	what.Store(true)
+	select {
+	case c.moved <- struct{}{}:
+	default: // there is one already
+	}
+}
+
+// Close closes.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.tell(&c.closed)
+	return err //nolint:wrapcheck // the transport's own
 }
 
 // Read reads.
 func (c *conn) Read(p []byte) (int, error) {
+	c.tell(&c.reading)
 	n, err := c.Conn.Read(p)
+	c.reading.Store(false)
+	if n > 0 && c.quiet.Load() {
+		return 0, errSurplus
+	}
 	if !c.note(err) && errors.Is(err, io.EOF) {
 		c.ended.Store(true)
 	}
@@ -33,6 +82,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write sends p, or drops it if the peer is gone.
 func (c *conn) Write(p []byte) (int, error) {
+	c.quiet.Store(false)
 	n, err := c.Conn.Write(p)
 	if !c.note(err) {
 		return n, err // also when the connection was closed on our side

@@ -30,7 +30,7 @@ func TestConnWritesLargePieces(t *testing.T) {
 	const pieces = 4
 	want := bytes.Repeat([]byte("0123456789abcdef"), pieces*pieceSize/16)
 	raw := &takenConn{}
-	n, err := (&conn{Conn: raw}).ReadFrom(io.LimitReader(bytes.NewReader(want), int64(len(want))))
+	n, err := newConn(raw).ReadFrom(io.LimitReader(bytes.NewReader(want), int64(len(want))))
 	if err != nil || n != int64(len(want)) || !bytes.Equal(raw.taken.Bytes(), want) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
@@ -42,14 +42,14 @@ func TestConnWritesLargePieces(t *testing.T) {
 // TestConnReadFromHearsOut checks that a peer that hung up is heard out also by large pieces.
 func TestConnReadFromHearsOut(t *testing.T) {
 	t.Parallel()
-	c := &conn{Conn: &takenConn{err: syscall.EPIPE}}
+	c := newConn(&takenConn{err: syscall.EPIPE})
 	if n, err := c.ReadFrom(bytes.NewReader(make([]byte, 3*pieceSize))); err != nil || n != 3*pieceSize {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	if !c.dropped.Load() {
 		t.Error("nothing was dropped")
 	}
-	if _, err := (&conn{Conn: &takenConn{err: net.ErrClosed}}).ReadFrom(bytes.NewReader(make([]byte, 1))); err == nil {
+	if _, err := newConn(&takenConn{err: net.ErrClosed}).ReadFrom(bytes.NewReader(make([]byte, 1))); err == nil {
 		t.Error("a connection that is closed on our side took a byte")
 	}
 }

@@ -72,7 +72,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		d.names.forget(host)
 		return nil, d.explain(ctx, err, &counts)
 	}
-	return &conn{Conn: c}, nil
+	return newConn(c), nil
 }
 
 // resolve looks a host up and asks the guard about its addresses. It dials nothing.

@@ -18,6 +18,8 @@
 //   - An upload succeeded if and only if a status 200 to 299 arrived after all of it had been sent.
 //   - A part of a source is one of the state that was asked for: a server that sends another part, or that of another
 //     state, or does not say which it sends, is refused (ranges.go).
+//   - What a server sends beyond its answer is not taken for the answer to the next request, unless it comes when that has been sent and
+//     is valid HTTP. Malformed, it costs a GET no more than another connection (conn.go).
 //   - Headers of the caller go to the origin they were given for and nowhere else; no Referer is sent.
 //   - Every wait has a limit, and the error names it. A limit on idleness is one on progress: a slow peer
 //     passes, a silent one does not.

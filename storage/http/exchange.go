@@ -26,6 +26,8 @@ type exchange struct {
 
 	conn   atomic.Pointer[conn] // of the latest request; nil before it had one
 	spoken atomic.Bool          // the peer has answered the latest request with at least one byte
+	reused bool                 // the connection of the latest request had served another one
+	alone  bool                 // the next request goes over a connection of its own
 }
 
 // newExchange begins an exchange. The caller calls cancel when nothing of it is used any more.
@@ -47,8 +49,20 @@ func (x *exchange) roundTrip(req *http.Request, patience *wait) (*http.Response,
 func (x *exchange) traced(req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
 	x.conn.Store(nil)
 	x.spoken.Store(false)
+	got := trace.GotConn
+	trace.GotConn = func(info httptrace.GotConnInfo) { // on this goroutine
+		x.reused = info.Reused
+		if c := connOf(info.Conn); info.Reused && c != nil {
+			c.reuse(x.ctx)
+		}
+		got(info)
+	}
 	trace.GotFirstResponseByte = func() { x.spoken.Store(true) }
-	return x.client.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
+	transport := x.client.transport
+	if x.alone {
+		transport = x.client.unshared
+	}
+	return transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
 }
 
 // unansweredWith returns the error for what roundTrip returned instead of an answer.

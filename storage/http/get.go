@@ -75,6 +75,14 @@ func (x *exchange) fetch(to target, header http.Header) (*http.Response, error) 
 	req := &http.Request{Method: x.method, URL: to.url, Host: to.url.Host, Header: header}
 	resp, err := x.roundTrip(req, x.headerWait())
 	x.dog.stop()
+	if err != nil && x.reused && x.spoken.Load() && x.ctx.Err() == nil {
+		// What came may be the rest of what the request before it was answered with, and late. Of a connection of its own it is known whose
+		// answer comes.
+		x.alone = true
+		resp, err = x.roundTrip(req, x.headerWait())
+		x.dog.stop()
+		x.alone = false
+	}
 	if err != nil {
 		return nil, x.unansweredWith(err)
 	}
