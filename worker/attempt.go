@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -243,15 +244,25 @@ func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 			Cause: j.unreadable.Error(), Hint: "Give every role the same COPYFLEET_SEAL_KEY, or none.",
 		}}
 	}
+	died := j.held.Crashes > 0 || len(j.held.stale) > 0
 	return transfer{
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(), visit: j.visit,
 		conflict: j.asked.Conflict, digest: j.asked.Digest,
-		again:   len(j.work.Attempts) > 0 || j.held.Crashes > 0 || len(j.held.stale) > 0,
+		again:   len(j.work.Attempts) > 0 || died,
+		begun:   died || slices.ContainsFunc(j.work.Attempts, func(a protocol.Attempt) bool { return a.Bytes > 0 }),
 		temp:    protocol.TempToken(w.cfg.ID, j.held.HeldClaim),
 		stale:   j.held.stale,
 		claimed: func() error { return j.clearance.wait(ctx) },
 		fence:   func() error { return w.fence(ctx, j) },
+
+		mismatch: j.mismatched(),
 	}, nil
+}
+
+// mismatched reports whether the last attempt ended since its bytes were not what the source, or the store, says they are.
+func (j *job) mismatched() bool {
+	n := len(j.work.Attempts)
+	return n > 0 && j.work.Attempts[n-1].Failure != nil && mayPass(j.work.Attempts[n-1].Failure)
 }
 
 // fence is asked right before a destination becomes visible: is the item still ours, and still wanted?

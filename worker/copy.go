@@ -64,6 +64,8 @@ type transfer struct {
 	conflict  protocol.ConflictPolicy // what to do about something that is there; "": replace it
 	digest    protocol.Digest         // what is computed; "": SHA-256
 	again     bool                    // an earlier attempt, or a worker that died, may have made the destination visible
+	begun     bool                    // one of them has read of the source, or may have
+	mismatch  bool                    // what the last attempt read was not what the source, or the store, says it is
 	watched   *protocol.Work          // whose progress is told; nil: nobody's
 	// inParts, unless nil, moves what is large enough in parts; see [Worker.inParts].
 	inParts func(ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64) (copied, bool, error)
@@ -170,13 +172,15 @@ func (c *copier) openRange(
 	return resume.OpenRange(ctx, source, mark, offset, length, resume.Options{Resumed: func(int64, error) { resumes.Add(1) }})
 }
 
-// restartOf says why an attempt that is not the first one begins at the first byte; "": it is the first, or nothing was to be continued.
+// restartOf says why an attempt begins at the first byte although an earlier one had come further; "": none had, or nothing was to be continued.
 // object is nil if the source could not be opened.
 func (t *transfer) restartOf(source storage.Source, object *storage.Object) string {
 	_, ranger := source.(storage.Ranger)
 	switch {
-	case !t.again:
+	case !t.begun:
 		return ""
+	case t.mismatch:
+		return protocol.RestartMismatch
 	case t.dest.Type == protocol.HTTPPut || t.dest.Type == protocol.HTTPPostForm:
 		return protocol.RestartNotPossible
 	case !ranger || object != nil && (!object.Mark().Strong() || t.src.Type == protocol.HTTPGet && !object.Ranges):

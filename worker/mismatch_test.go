@@ -65,14 +65,14 @@ func TestContentChangedOnTheWayIsCopiedAnew(t *testing.T) {
 			fault.Store(true)
 			dest := &memory.Destination{}
 			k := newPartsKit(t, flipping{saying{sourceOf(data), digestOf(data)}, 3*testPart + 5, &fault}, dest)
-			cfg, reason := k.config("w1"), protocol.RestartMismatch
+			cfg := k.config("w1")
 			if cfg.SpreadAfter = spread; spread == 0 {
-				cfg.PartThreshold, reason = 1<<30, ""
+				cfg.PartThreshold = 1 << 30
 			}
 			k.run(t, cfg)
 			k.publish(t, nil)
 			r := k.final(t)
-			if r.State != protocol.ItemSucceeded || r.SHA256 != digestOf(data) || len(r.Attempts) != 2 || r.RestartReason != reason || r.ResumedFrom != 0 {
+			if r.State != protocol.ItemSucceeded || r.SHA256 != digestOf(data) || len(r.Attempts) != 2 || r.RestartReason != protocol.RestartMismatch || r.ResumedFrom != 0 {
 				t.Fatalf("the receipt says %+v", r)
 			}
 			if f := r.Attempts[0].Failure; f.Class != protocol.Corrupt || f.Code != codeSourceMismatch {

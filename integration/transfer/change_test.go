@@ -76,7 +76,7 @@ func TestWhatCannotBeContinuedSaysSo(t *testing.T) {
 	f.sink.refuse("/put", 1)
 	f.sink.refuse("/post", 1)
 	whole := file
-	whole.whole, whole.busy = true, 1
+	whole.whole, whole.cut = true, 1
 	f.give("/whole", whole)
 	f.give("/whole-object", whole)
 	items := []item{
@@ -96,5 +96,5 @@ func TestWhatCannotBeContinuedSaysSo(t *testing.T) {
 			t.Errorf("%d uploads to %s were taken", n, path)
 		}
 	}
-	t.Logf("%d items, 4 faults (first attempts refused), 0 lost", len(items))
+	t.Logf("%d items, 4 faults (first attempts refused, or cut), 0 lost", len(items))
 }

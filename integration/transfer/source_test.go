@@ -69,7 +69,7 @@ type served struct {
 	etag    string
 	rate    int64 // bytes a second on each connection; 0: as fast as it goes
 	whole   bool  // it is given as a whole only
-	busy    int   // requests that are answered 503 first
+	cut     int   // requests of which only the first half is given first
 
 	// What lies at that offset and behind it is given only once gate is closed.
 	holdAt int64
@@ -127,19 +127,15 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, found := s.files[r.URL.Path]
 	if found && r.Method == http.MethodGet {
 		f.asked.Add(1)
-		if f.busy > 0 {
+		if f.cut > 0 {
 			less := f
-			less.busy--
+			less.cut--
 			s.files[r.URL.Path] = less
 		}
 	}
 	s.mu.Unlock()
 	if !found {
 		http.NotFound(w, r)
-		return
-	}
-	if f.busy > 0 && r.Method == http.MethodGet {
-		http.Error(w, "busy", http.StatusServiceUnavailable)
 		return
 	}
 	now := f.running.Add(1)
@@ -151,6 +147,10 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &slow{ResponseWriter: w, f: f, ctx: r.Context(), closing: s.closing, begun: time.Now()}
 	if f.whole {
 		w.Header().Set("Content-Length", fmt.Sprint(f.content.size))
+		if r.Method == http.MethodGet && f.cut > 0 {
+			_, _ = io.CopyN(out, f.content.reader(), f.content.size/2)
+			panic(http.ErrAbortHandler)
+		}
 		if r.Method == http.MethodGet {
 			_, _ = io.Copy(out, f.content.reader()) // a reader that is gone does not want it
 		}
