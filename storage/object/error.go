@@ -59,7 +59,7 @@ func classify(op, subject string, err error) error {
 		return unanswered(op, subject, err)
 	}
 	e := storage.Errorf(storage.Unavailable, "s3_"+resp.Code, op, subject, "%s", resp.Message)
-	e.Status, e.StatusText = resp.StatusCode, http.StatusText(resp.StatusCode)
+	e.Status, e.StatusText, e.Reason = resp.StatusCode, http.StatusText(resp.StatusCode), resp.Code
 	switch status := resp.StatusCode; {
 	case resp.Code == minio.InvalidAccessKeyID, resp.Code == userNotFound, resp.Code == minio.SignatureDoesNotMatch: // whatever the status
 		e.Class = storage.Denied

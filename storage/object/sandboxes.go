@@ -102,11 +102,32 @@ func (p place) asFile(e *storage.Error) {
 		e.Hint = "--sandboxes of the worker names it."
 	case e.Reason == "KeyTooLongError":
 		e.Class, e.Code, e.Message = storage.Invalid, "name_too_long", "a name in the path is too long for the store of the sandboxes"
-	case e.Reason == "ObjectParentIsFile", e.Reason == "XMinioParentIsObject":
-		e.Class, e.Code, e.Message = storage.Conflict, "parent_not_directory", "a parent in the path is not a directory"
-	case e.Reason == "ExistingObjectIsDirectory", e.Reason == "XMinioObjectExistsAsDirectory":
-		e.Class, e.Code, e.Message = storage.Conflict, "destination_is_directory", "the destination is a directory"
+	case e.Code == codeParent:
+		e.Message = "a parent in the path is not a directory"
+	case e.Code == codeDirectory:
+		e.Message = "the destination is a directory"
 	}
+}
+
+// Codes of what a store refuses that keeps objects as files: one below another, and one where others lie below. Files of directories have the same.
+const (
+	codeParent    = "parent_not_directory"
+	codeDirectory = "destination_is_directory"
+)
+
+// explainTree says what it means that a store keeps objects as files.
+func explainTree(e *storage.Error) {
+	switch e.Reason {
+	case "ObjectParentIsFile", "XMinioParentIsObject":
+		e.Code, e.Message = codeParent, "this store keeps objects as files, and a parent of the key is one"
+		e.Hint = "Choose another path, or remove the file that stands in the place of a directory."
+	case "ExistingObjectIsDirectory", "XMinioObjectExistsAsDirectory":
+		e.Code, e.Message = codeDirectory, "this store keeps objects as files, and the key is a directory to it: others lie below"
+		e.Hint = "Choose another path, or remove the files below this one."
+	default:
+		return
+	}
+	e.Class, e.Status, e.StatusText = storage.Conflict, 0, "" // the status would be told in place of the message
 }
 
 // InStore marks sandboxes whose files are objects: who counts visits to the store counts those to them.

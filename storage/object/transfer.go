@@ -155,6 +155,7 @@ func (p place) explain(ctx context.Context, err error, side string) error {
 		p.explainMissing(ctx, e, side)
 	}
 	explainSkew(e, e.Reason)
+	explainTree(e)
 	p.asFile(e)
 	return err
 }
