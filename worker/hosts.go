@@ -147,6 +147,7 @@ func (w *Worker) unserved(j *job, later *hosts.LaterError) result {
 	now := time.Now().UTC()
 	failure := restFailure(later)
 	failure.Message = fmt.Sprintf("%s has not worked for %s; it was not asked again for this item", failure.Host, later.Down.Round(time.Second))
+	failure.Hint = "Look whether " + failure.Host + " works and can be reached from the workers. Once it does, retry the item if it has failed."
 	clipped := failure.Clipped()
 	attempt := protocol.Attempt{Number: len(j.work.Attempts) + 1, Worker: w.cfg.ID, Start: now, End: now, Failure: brief(&clipped)}
 	return result{attempt: attempt, failure: &clipped, retryAfter: later.Wait, waited: true}

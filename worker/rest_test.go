@@ -3,10 +3,12 @@ package worker
 import (
 	"encoding/json"
 	"sync"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/hosts"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage/memory"
 )
@@ -84,4 +86,17 @@ func TestItemPutAwayIsNotClaimed(t *testing.T) {
 		var claim protocol.Claim
 		return err == nil && json.Unmarshal(entry.Value, &claim) == nil && len(claim.Held) == 0
 	})
+}
+
+// TestHintOfTheLastAttemptPromisesNothing: an item that has waited for too long does not go on by itself, if it was its last attempt.
+func TestHintOfTheLastAttemptPromisesNothing(t *testing.T) {
+	t.Parallel()
+	later := &hosts.LaterError{Key: hosts.Key{Host: "https://example.org"}, Resting: true, Spent: true, Wait: time.Second, Down: time.Hour}
+	res := (&Worker{}).unserved(&job{}, later)
+	if hint := res.failure.Hint; !strings.Contains(hint, "retry the item") || strings.Contains(hint, "by itself") {
+		t.Errorf("the hint is %q", hint)
+	}
+	if hint := restFailure(later).Hint; !strings.Contains(hint, "by itself") {
+		t.Errorf("that of an item that waits is %q", hint)
+	}
 }
