@@ -26,6 +26,8 @@ type held struct {
 	claimed bool   // it stands in the record, or will with the next write
 	entry   []byte // as it stands there
 	stop    context.CancelCauseFunc
+
+	recalled time.Time // when what waits of its batch was taken out of the queue last; guarded as well
 }
 
 // claims is the table of what this worker holds, and its durable copy: one KV record, rewritten once a fetch.

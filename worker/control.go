@@ -212,6 +212,9 @@ func (c *controls) note(name batchName, wanted protocol.Wanted, revision uint64)
 	}
 	c.count.Store(int32(len(c.acted))) //nolint:gosec // far below
 	c.mu.Unlock()
+	if known || wanted == protocol.WantPause {
+		c.claims.recalled(name)
+	}
 	switch wanted {
 	case protocol.WantStop:
 		c.claims.breakOff(name, errStopped)

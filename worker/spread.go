@@ -81,7 +81,7 @@ func (o *owner) scatter(ctx context.Context) error {
 	}
 	defer stop()
 	o.w.stepOut(o.j)
-	look := time.NewTicker(partsLook)
+	look := time.NewTimer(partsLook)
 	defer look.Stop()
 	p := &scattered{o: o, news: time.Now()}
 	defer p.moving.hear(o.w, ref)()
@@ -95,6 +95,7 @@ func (o *owner) scatter(ctx context.Context) error {
 		if o.advance(ctx) {
 			continue
 		}
+		look.Reset(p.rest())
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
@@ -117,6 +118,8 @@ type scattered struct {
 	late   int          // how often since then it was looked for lost ones
 	lost   []int        // parts that may be lost, if the reports up to mark do not say otherwise
 	mark   uint64
+	fold   uint64 // nothing is published until the reports up to here are folded; 0: there is nothing to wait for
+	again  bool   // what is published may have been with a worker before
 }
 
 // step reads what became of the parts, and has more of them copied.
@@ -143,7 +146,10 @@ func (p *scattered) step(ctx context.Context) error {
 		p.known, p.news, p.late, p.lost = stored, time.Now(), 0, nil
 	}
 	if o.w.controls.wanted(nameOf(&o.j.work)) == protocol.WantPause {
-		return errPaused // what waited of the parts was recalled, and is not to come back
+		return nil // nothing more begins; the item is broken off with its parts, unless the batch goes on before
+	}
+	if p.recalled() {
+		return p.renew(ctx)
 	}
 	p.recover(ctx)
 	p.publish(ctx)
@@ -195,7 +201,7 @@ func (p *scattered) publish(ctx context.Context) {
 	if len(numbers) == 0 {
 		return
 	}
-	if err := o.publish(ctx, numbers, false); err != nil {
+	if err := o.publish(ctx, numbers, p.again); err != nil {
 		o.w.cfg.Logger.Warn("cannot publish the parts of an item; trying again", "batch", o.j.work.Batch, "index", o.j.work.Index, "error", err)
 		return
 	}

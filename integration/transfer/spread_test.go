@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -194,4 +195,33 @@ func (f *fleet) again(t *testing.T, id string) bool {
 	}
 	view, err := f.API.Batch(t.Context(), id)
 	return err == nil && view.State.Final()
+}
+
+// TestPauseForAMomentInTheMiddleOfASpreadFile pauses and resumes at once, as who has second thoughts does. What waited of the parts, and what
+// was handed back for want of a place, is not waited for until AckWait is over, which is longer here than the test waits.
+func TestPauseForAMomentInTheMiddleOfASpreadFile(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, miniotest.Shared(t), 1, append(slices.Clip(small), "ACK_WAIT=10m")...)
+	size := int64(96 * mib)
+	items := f.pair("moment", served{content: content{6, size}, rate: 2 * mib})
+	id := f.submit(t, "", items...)
+	for n := range items {
+		f.stored(t, id, n, 8)
+		if !mixtest.Until(comes, func() bool { plan, found := f.plan(t, id, n); return found && plan.Spread }) {
+			t.Fatalf("item %d was not spread", n)
+		}
+	}
+	f.act(t, id, "pause")
+	f.act(t, id, "resume")
+	begun := time.Now()
+	receipts := f.check(t, id, items...)
+	for n := range receipts {
+		if r := &receipts[n]; len(r.Attempts) != 1 {
+			t.Errorf("item %s: %d attempts", r.ID, len(r.Attempts))
+		}
+		if given := f.file(items[n]).given.Load(); given > size*5/4 {
+			t.Errorf("item %s: the source gave %d bytes of a file of %d", items[n].id, given, size)
+		}
+	}
+	t.Logf("%d items, 1 pause of a moment, 0 lost; done %s after it", len(items), time.Since(begun).Round(time.Second))
 }
