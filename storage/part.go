@@ -72,6 +72,8 @@ type PartContent struct {
 	ContentType string // "" leaves the choice to the destination
 	// OnlyNew is as in [Content].
 	OnlyNew bool
+	// Sparse, in Begin, is as in [Content].
+	Sparse bool
 	// Fresh, in Complete, says that a stale writer may still be at what parts were written to. The destination then shows
 	// content that such a one cannot reach.
 	Fresh bool

@@ -37,6 +37,8 @@ type Object struct {
 	Modified    time.Time     // zero if not told
 	Status      int           // HTTP status of the answer; 0 if there was none
 	Ranges      bool          // the source says that a part of it can be asked for; false: it does not say
+	// Sparse says that the source takes less space than it has bytes: it is a file with holes.
+	Sparse bool
 	// Digests are what the source says of all that Body will give, by name as in [Digests]; nil: nothing.
 	Digests map[string]string
 }
@@ -45,8 +47,8 @@ type Object struct {
 // digests is none.
 type FileSender interface {
 	io.Reader
-	// SendFile is a Read into a file, where that is written next: it gives at most that many bytes, and some or io.EOF at the end. It
-	// has the errors of Read, and those of the system as they are.
+	// SendFile is a Read into a file, where that is written next: it gives at most that many bytes, and some or io.EOF at the end. A
+	// hole stays one, so the file has nothing there yet. It has the errors of Read, and those of the system as they are.
 	SendFile(to *os.File, most int64) (n int64, err error)
 }
 
@@ -58,6 +60,8 @@ type Content struct {
 	// OnlyNew forbids to replace what is there, be it that it came while the content was written: Put then fails with
 	// [CodeDestinationExists]. A destination that cannot tell refuses it with class Invalid, code only_new_unsupported.
 	OnlyNew bool
+	// Sparse allows a destination that can to give no space to zeros.
+	Sparse bool
 
 	// Ready is called once, when the destination has taken every byte it can take without becoming visible and
 	// before the step that makes it so. An error from it means: do not. A nil Ready is always ready.

@@ -212,7 +212,7 @@ func (c *copier) move(ctx context.Context, t transfer, destination storage.Desti
 	meter := newMeter(t, object)
 	defer c.progress.end(meter)
 	meter.progress = c.progress
-	content := storage.Content{Body: meter.reader(), Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew()}
+	content := storage.Content{Body: meter.reader(), Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew(), Sparse: object.Sparse}
 	content.Ready = func() error {
 		if err := meter.complete(t); err != nil {
 			return err

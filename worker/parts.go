@@ -24,6 +24,7 @@ type owner struct {
 
 	mark     storage.Mark // of the source
 	kind     string       // content type
+	sparse   bool         // the source has holes
 	declared string       // SHA-256, by the source; "": it does not say
 	plan     protocol.PartPlan
 	revision uint64
@@ -160,7 +161,7 @@ func restartReason(err error) string {
 
 // move plans the parts, or finds the plan, has them copied, and makes the whole visible. reason is why what the plan says is given up.
 func (o *owner) move(ctx context.Context, object *storage.Object, reason string) (storage.Stored, error) {
-	o.mark, o.kind, o.declared = object.Mark(), object.ContentType, object.Digests[storage.DigestSHA256]
+	o.mark, o.kind, o.declared, o.sparse = object.Mark(), object.ContentType, object.Digests[storage.DigestSHA256], object.Sparse
 	if err := o.begin(ctx, reason); err != nil {
 		return storage.Stored{}, err
 	}
@@ -283,7 +284,7 @@ func (o *owner) resumeChain() {
 // owner learns from it that there may be one, and when it was begun.
 func (o *owner) anew(ctx context.Context, reason string) error {
 	size := partSize(o.mark.Size, o.w.cfg.PartSize, o.to.PartLimits())
-	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew()}
+	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew(), Sparse: o.sparse}
 	plan := protocol.PartPlan{
 		Epoch: max(o.plan.Epoch, 1), ETag: o.mark.ETag, Modified: o.mark.Modified, Size: o.mark.Size, ContentType: o.kind, PartSize: size,
 		Count: int((o.mark.Size + size - 1) / size), RestartReason: reason, Created: time.Now().UTC(),

@@ -7,7 +7,7 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// Begin creates a hidden file as long as the content, and takes the space for it.
+// Begin creates a hidden file as long as the content, and takes the space for it, unless it may have holes.
 func (d *destination) Begin(ctx context.Context, content storage.PartContent) (string, error) {
 	dirName, name, err := d.place.split("begin")
 	if err == nil {
@@ -40,7 +40,7 @@ func (d *destination) Begin(ctx context.Context, content storage.PartContent) (s
 	if err != nil {
 		return "", d.store.fail("create", d.place, err)
 	}
-	if err := d.create(ctx, dir, &u); err != nil {
+	if err := d.create(ctx, dir, &u, content.Sparse); err != nil {
 		_ = dir.unlink(u.hidden())
 		return "", err
 	}
@@ -48,13 +48,18 @@ func (d *destination) Begin(ctx context.Context, content storage.PartContent) (s
 }
 
 // create makes the file of an upload and finds out what it is told by.
-func (d *destination) create(ctx context.Context, dir directory, u *upload) error {
+func (d *destination) create(ctx context.Context, dir directory, u *upload, sparse bool) error {
 	file, err := dir.create(u.hidden())
 	if err != nil {
 		return d.failCreate(err)
 	}
 	defer func() { _ = file.Close() }() // closed before, unless something failed
-	if err := d.allocate(ctx, file, u.size); err != nil {
+	if sparse {
+		err = d.allocateSparse(file, u.size)
+	} else {
+		err = d.allocate(ctx, file, u.size)
+	}
+	if err != nil {
 		return err
 	}
 	if d.store.sync {

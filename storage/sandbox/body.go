@@ -14,6 +14,7 @@ import (
 type state struct {
 	size     int64
 	modified time.Time // anybody may set it
+	blocks   int64     // of space, of 512 bytes; it does not tell contents apart
 	changed  time.Time // of the inode; nobody can set it, but a new name or mode of the file changes it too
 }
 
@@ -30,7 +31,7 @@ func (s state) is(m storage.Mark) bool {
 
 // object is the file, open in this state.
 func (s state) object(b *body, size int64) *storage.Object {
-	return &storage.Object{Body: b, Size: size, ETag: s.etag(), Modified: s.modified, Ranges: true}
+	return &storage.Object{Body: b, Size: size, ETag: s.etag(), Modified: s.modified, Ranges: true, Sparse: s.hollow()}
 }
 
 // OpenRange opens the file at an offset, if it is still in the state that mark names.
@@ -114,7 +115,12 @@ func (b *body) SendFile(to *os.File, most int64) (int64, error) {
 	var n int64
 	if left := b.limit - b.read; left > 0 {
 		var err error
-		if n, err = to.ReadFrom(io.LimitReader(b.file, min(most, left))); err != nil {
+		if b.is.hollow() {
+			n, err = sendStretch(to, b.file, b.read, min(most, left))
+		} else {
+			n, err = to.ReadFrom(io.LimitReader(b.file, min(most, left)))
+		}
+		if err != nil {
 			return n, err
 		}
 		b.read += n

@@ -110,11 +110,18 @@ func (d *destination) refresh(ctx context.Context, dir directory, from *os.File,
 
 // copyWhole copies a file and leaves the copy closed and, if so configured, durable.
 func (d *destination) copyWhole(ctx context.Context, to, from *os.File, size int64) error {
+	holes := hollow(from)
 	for left := size; left > 0; {
 		if err := stopped(ctx, "copy", d.place); err != nil {
 			return err
 		}
-		n, err := to.ReadFrom(io.LimitReader(from, min(left, refreshStep))) // copy_file_range(2), where the system has it
+		var n int64
+		var err error
+		if holes {
+			n, err = sendStretch(to, from, size-left, min(left, refreshStep))
+		} else {
+			n, err = to.ReadFrom(io.LimitReader(from, min(left, refreshStep))) // copy_file_range(2), where the system has it
+		}
 		if err != nil {
 			return d.store.fail("copy", d.place, err)
 		}

@@ -152,7 +152,7 @@ func (d *destination) fill(ctx context.Context, file *os.File, content storage.C
 	if sender, ok := content.Body.(storage.FileSender); ok {
 		n, err = d.send(ctx, file, sender, content.Size)
 	} else {
-		n, err = d.write(ctx, file, content.Body, content.Size)
+		n, err = d.writeWhole(ctx, file, content)
 	}
 	if err != nil {
 		return n, err

@@ -52,7 +52,11 @@ func (d *destination) PutPart(ctx context.Context, upload string, part storage.P
 		return storage.PartStored{}, err
 	}
 	defer func() { _ = file.Close() }() // closed before, unless something failed
-	if _, err := d.write(ctx, io.NewOffsetWriter(file, part.Offset), part.Body, part.Size); err != nil {
+	var to io.Writer = io.NewOffsetWriter(file, part.Offset)
+	if hollow(file) {
+		to = &holeWriter{file: file, at: part.Offset}
+	}
+	if _, err := d.write(ctx, to, part.Body, part.Size); err != nil {
 		return storage.PartStored{}, err
 	}
 	if d.store.sync {

@@ -64,7 +64,7 @@ func (s *source) stateOf(file *os.File) (state, error) {
 	}
 	switch uint32(st.Mode) & unix.S_IFMT { //nolint:unconvert // 16 bits on darwin
 	case unix.S_IFREG:
-		return state{size: st.Size, modified: time.Unix(st.Mtim.Unix()), changed: time.Unix(st.Ctim.Unix())}, nil
+		return state{size: st.Size, blocks: st.Blocks, modified: time.Unix(st.Mtim.Unix()), changed: time.Unix(st.Ctim.Unix())}, nil
 	case unix.S_IFDIR:
 		return state{}, storage.Errorf(storage.Invalid, "source_is_directory", "open", s.place.subject(), "it is a directory")
 	}

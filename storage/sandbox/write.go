@@ -40,6 +40,22 @@ func (d *destination) write(ctx context.Context, file io.Writer, body io.Reader,
 	}
 }
 
+// writeWhole writes the content to a new file.
+func (d *destination) writeWhole(ctx context.Context, file *os.File, content storage.Content) (int64, error) {
+	if !content.Sparse {
+		return d.write(ctx, file, content.Body, content.Size)
+	}
+	to := &holeWriter{file: file}
+	n, err := d.write(ctx, to, content.Body, content.Size)
+	if err != nil {
+		return n, err
+	}
+	if err := to.finish(); err != nil {
+		return n, d.store.fail("write", d.place, err)
+	}
+	return n, nil
+}
+
 // sendStep is what is copied from file to file before it is asked again whether to go on, in bytes.
 const sendStep = 16 << 20
 
