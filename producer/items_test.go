@@ -184,10 +184,14 @@ func TestWhyItemsWait(t *testing.T) {
 	check("of another pool with a worker", why(&third, 0), waitingView{Reason: waitShare})
 
 	due := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	retrying := receiptsOf(protocol.ItemRetrying, 1, 2, 3)
+	retrying := receiptsOf(protocol.ItemRetrying, 1, 2, 3, 4)
 	retrying[0].RetryAt, retrying[1].RetryAt = due, due
 	retrying[1].Failure = &protocol.Failure{Class: protocol.Unavailable, Code: codeHostRest, Message: "m"}
+	// Nobody knows yet whether the host of one that has just become due rests.
+	just := time.Now().UTC().Truncate(time.Second)
+	retrying[3].RetryAt = just
 	s.tell(&second, retrying)
+	check("a retry that has just become due", why(&second, 4), waitingView{Reason: waitBackoff, Until: &just})
 	check("backoff", why(&second, 1), waitingView{Reason: waitBackoff, Until: &due})
 	check("host rest", why(&second, 2), waitingView{Reason: waitHostRest, Until: &due})
 	check("a retry that is due", why(&second, 3), waitingView{Reason: waitShare})
@@ -200,7 +204,7 @@ func TestWhyItemsWait(t *testing.T) {
 		t.Errorf("running: %v", indexesOf(got))
 	}
 	counts := decode[batchView](s.call("one/read", "GET", "/v1/batches/"+string(second.Batch), "").want(200, "")).Counts
-	if counts.Running != 1 || counts.Retrying != 2 || counts.Queued != 7 {
+	if counts.Running != 1 || counts.Retrying != 3 || counts.Queued != 6 {
 		t.Errorf("counts %+v", counts)
 	}
 	s.holds("w", "")

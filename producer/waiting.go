@@ -20,7 +20,7 @@ type waitingReason string
 // The reasons.
 const (
 	waitPaused   waitingReason = "paused"        // the batch is
-	waitBackoff  waitingReason = "backoff"       // a failed attempt is tried again, at Until
+	waitBackoff  waitingReason = "backoff"       // a failed attempt is tried again, at Until or about now
 	waitHostRest waitingReason = "host_rest"     // the host has failed so often that it is left alone, until Until
 	waitNoWorker waitingReason = "no_worker"     // no worker of the pool is alive
 	waitBehind   waitingReason = "queued_behind" // own items come first
@@ -29,6 +29,10 @@ const (
 
 // codeHostRest is the code of a failure that was decided without an attempt, because its host is given a rest.
 const codeHostRest = "host_rest"
+
+// justDue is for how long after its time a retry is not said to wait for others: a worker fetches it, and finds out whether its host
+// rests, which is told up to two seconds later.
+const justDue = 3 * time.Second
 
 // maxOlder bounds the older batches of an org that are looked at to tell how much is ahead of an item.
 const maxOlder = 50
@@ -63,6 +67,9 @@ func (w *waitingRoom) of(ctx context.Context, r *protocol.Receipt) (*waitingView
 	}
 	if !w.served {
 		return &waitingView{Reason: waitNoWorker}, nil
+	}
+	if r.State == protocol.ItemRetrying && time.Since(r.RetryAt) < justDue {
+		return &waitingView{Reason: waitBackoff, Until: &r.RetryAt}, nil
 	}
 	behind := 0
 	if r.State == protocol.ItemQueued { // a retry that is due does not stand in the batch's line

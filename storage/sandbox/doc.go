@@ -25,7 +25,7 @@
 //     error in place of its last bytes, so no reader can take them for the whole.
 //
 //   - Parts. They are written to a hidden file as long as the content, whose space is taken at the beginning, so a full disk is told before
-//     the first byte is copied (file systems that cannot: when it is full). Any process that knows the upload's name writes, reads and
+//     the first byte is copied (file systems that cannot, and content with holes: when it is full). Any process that knows the upload's name writes, reads and
 //     completes it. Its name is never used again, so nobody who comes late writes to another one, and no part is written to
 //     what was removed without that being told (upload_gone). A completion that is repeated finds the file by its inode and its birth at
 //     the destination and succeeds again; not so after PartContent.Fresh, where what is visible is a copy: then it is upload_gone.
@@ -34,6 +34,9 @@
 //   - From file to file, where nobody digests, the system copies (copy_file_range): measured on ext4, at half the processor time of
 //     reading and writing by 256 KiB, which is the size of buffer that costs least. From a socket to a file (splice) it costs as much as
 //     reading and writing, and net/http hides the socket: what comes from the network passes through the buffer.
+//
+//   - Holes. A file that has some is told to be Sparse. Its copy has them as well: where the system copies they are looked for in the source, else
+//     blocks of zeros are not written where the destination has nothing.
 //
 //   - Nothing replaced, with OnlyNew: by a rename that the system refuses where something is, or by a link.
 //
