@@ -320,7 +320,7 @@ func TestWhyLaterAttemptsBeginAnew(t *testing.T) {
 		{"a PUT without ranges", httpGet(whole), httpPut(gone), protocol.RestartNotPossible},
 	} {
 		for _, again := range []bool{false, true} {
-			got, err := b.copier.copy(t.Context(), transfer{org: "ORG", src: row.src, dest: row.dest, temp: "t1", fence: allowed, again: again})
+			got, err := b.copier.copy(t.Context(), transfer{org: "ORG", src: row.src, dest: row.dest, temp: "t1", fence: allowed, again: again, begun: again})
 			want, method := row.want, protocol.MethodStream
 			if !again {
 				want = ""
