@@ -60,10 +60,25 @@ func (g *Guard) Check(addr netip.Addr) error {
 		}
 	}
 	if why := reason(addr); why != "" {
-		hint := "if the fleet may reach it, allow it with --egress-allow " + netip.PrefixFrom(addr, addr.BitLen()).String()
-		return refusal(addr.String(), why, hint)
+		return refusal(addr.String(), why, g.allowing(netip.PrefixFrom(addr, addr.BitLen())))
 	}
 	return nil
+}
+
+// allowing is the hint for an address that is not allowed. The flag replaces what is allowed now, so that must be named with it.
+func (g *Guard) allowing(more netip.Prefix) string {
+	const most = 8
+	hint := "If the fleet may reach it, allow it with --egress-allow "
+	switch {
+	case g == nil || len(g.allow) == 0:
+		return hint + more.String() + "."
+	case len(g.allow) > most:
+		return hint + more.String() + ", beside what is allowed now: the flag replaces that."
+	}
+	for _, p := range g.allow {
+		hint += p.String() + ","
+	}
+	return hint + more.String() + ": it must name again what is allowed now."
 }
 
 // Control is for [net.Dialer.Control]. It refuses everything that is not TCP to an IP address and port, and
@@ -84,7 +99,7 @@ func refusal(address, why, hint string) error {
 	err := storage.Errorf(storage.ForbiddenAddress, code, "dial", address,
 		"the address %s is not public (%s)", address, why)
 	if hint == "" {
-		hint = "--egress-allow takes prefixes of IP addresses only; this cannot be allowed"
+		hint = "This cannot be allowed: --egress-allow takes prefixes of IP addresses only."
 	}
 	err.Hint = hint
 	return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -188,4 +189,22 @@ func TestGuardInDialer(t *testing.T) {
 		t.Fatalf("dial with an allow-list = %v", err)
 	}
 	conn.Close()
+}
+
+// TestHintNamesWhatIsAllowedAlready, since the flag that it gives replaces that.
+func TestHintNamesWhatIsAllowedAlready(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr("10.0.0.1")
+	for _, row := range []struct {
+		allow []netip.Prefix
+		want  string
+	}{
+		{nil, "--egress-allow 10.0.0.1/32."},
+		{[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, "--egress-allow 127.0.0.0/8,::1/128,10.0.0.1/32: "},
+		{slices.Repeat([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, 9), "replaces"},
+	} {
+		if e, ok := errors.AsType[*storage.Error](egress.New(row.allow).Check(addr)); !ok || !strings.Contains(e.Hint, row.want) {
+			t.Errorf("%v: %+v", row.allow, e)
+		}
+	}
 }
