@@ -352,6 +352,7 @@ func TestBadLines(t *testing.T) {
 		{"tsv, nowhere to go", "text/tab-separated-values", "", "TsvHttpData-1.0\nhttps://a.test/1\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/dest", Code: faultMissing, Line: 2}}},
 		{"tsv, size", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/1\tx\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/size", Code: faultWrongType, Line: 2}}},
 		{"tsv, md5", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/1\t1\tx\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/md5", Code: faultDigest, Line: 2}}},
+		{"tsv, md5 in hex", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/1\t1\t" + md5Hex + "\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/md5", Code: faultDigest, Line: 2}}},
 		{"tsv, a directory", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/d/\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/dest", Code: faultMissing, Line: 2}}},
 		{"tsv, climbing", "text/tab-separated-values", "?sandbox=box", "TsvHttpData-1.0\nhttps://a.test/%2e%2e/%2e%2e/%2e%2e/etc/passwd\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "/line/2/dest", Code: faultPathEscapes, Line: 2}}},
 		{"empty", ndjsonMedia, "", "\n\n", 400, CodeInvalidRequest, []FieldError{{Pointer: "", Code: faultEmpty}}},

@@ -46,6 +46,7 @@ func (r *tsvRows) next(c *itemCheck) (protocol.ManifestItem, error) {
 		r.lines.tellCut(c)
 	case !ok:
 		p.add(at+"/md5", faultDigest, "The MD5 of a list is given as the base64 of its 16 bytes.")
+		md5 = "" // the rest of the line is looked at as if there were none
 	}
 	v := objectValue(
 		member{"src", objectValue(member{"type", textValue(string(protocol.HTTPGet))}, member{"url", textValue(fields[0])})},
