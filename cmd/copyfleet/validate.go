@@ -57,7 +57,10 @@ func (f apiFlags) check() error {
 	return first(address("--listen", f.Listen), positive("--max-wait", f.MaxWait))
 }
 
-const maxSlots = 4096
+const (
+	maxSlots    = 4096
+	maxPartSize = 5 << 30
+)
 
 func (f workerFlags) check() error {
 	if f.Slots < 1 || f.Slots > maxSlots {
@@ -65,6 +68,12 @@ func (f workerFlags) check() error {
 	}
 	if f.PartThreshold < 1<<20 || f.PartSize < 1<<20 {
 		return errors.New("--part-threshold and --part-size: must be 1MiB or more")
+	}
+	if f.PartSize > maxPartSize {
+		return errors.New("--part-size: must be 5GiB or less, which is the largest part that S3 takes")
+	}
+	if f.MinProgress < 1 {
+		return errors.New("--min-progress: must be 1 or more; 1 waits for whoever is not silent")
 	}
 	if f.SpreadAfter <= 0 {
 		return fmt.Errorf("--spread-after %s: must be more than 0", f.SpreadAfter)
