@@ -2,8 +2,8 @@ package worker
 
 import (
 	"encoding/json"
-	"sync"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
