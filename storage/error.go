@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -51,10 +52,10 @@ type Error struct {
 	Err error
 }
 
-// Error returns operation, subject, message and cause.
+// Error returns operation, subject, message and cause, unless the message says it already.
 func (e *Error) Error() string {
 	text := e.Op + " " + e.Subject + ": " + e.Message
-	if e.Err != nil {
+	if e.Err != nil && !strings.Contains(e.Message, e.Err.Error()) {
 		text += ": " + e.Err.Error()
 	}
 	return text

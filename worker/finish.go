@@ -89,7 +89,7 @@ func (w *Worker) abandon(work context.Context, why error, jobs ...*job) {
 func (w *Worker) release(work context.Context, why error, delay time.Duration, jobs ...*job) {
 	list := make([]*held, len(jobs))
 	for i, j := range jobs {
-		w.cfg.Logger.Info("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
+		w.cfg.Logger.Debug("an item was not finished here", "batch", j.work.Batch, "index", j.work.Index, "reason", why)
 		list[i] = j.held
 		j.cancel(nil)
 	}

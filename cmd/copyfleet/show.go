@@ -163,7 +163,7 @@ func (it *item) why(now time.Time) string {
 		wait += " " + number(it.Waiting.Behind) + " items"
 	}
 	if !it.Waiting.Until.IsZero() {
-		wait += " until " + ago(it.Waiting.Until, now)
+		wait += ", due " + ago(it.Waiting.Until, now)
 	}
 	if text != "" {
 		wait += "; " + text

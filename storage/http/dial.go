@@ -122,6 +122,7 @@ func (d *dialer) explain(ctx context.Context, err error, counts *tally) *dialErr
 		e.err = nil // it may be the refusal, which did not decide
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.name, e.message = "connect_refused", "the connection was refused"
+		e.err = nil // it says the same
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		e.name, e.message = "connect_unreachable", "the host cannot be reached"
 	case errors.Is(err, syscall.ECONNRESET):
@@ -138,7 +139,7 @@ func (d *dialer) unresolved(ctx context.Context, dns *net.DNSError) *dialError {
 	e := &dialError{class: storage.Unavailable, err: presentable(dns)}
 	switch {
 	case dns.IsNotFound:
-		e.name, e.message, e.hint = "dns_not_found", "the host name has no address", "check the spelling of the host"
+		e.name, e.message, e.hint = "dns_not_found", "the host name has no address", "Check the spelling of the host."
 	case dns.IsTimeout || ctx.Err() != nil:
 		w := &wait{name: "dns_timeout", what: "no answer about the host name", limit: d.opts.ConnectTimeout}
 		e.class, e.name, e.message = storage.Timeout, w.name, w.Error()
@@ -176,10 +177,10 @@ func (d *dialer) unsecured(ctx context.Context, err error) *dialError {
 	e := &dialError{class: storage.Unavailable, name: "tls", message: "the TLS handshake failed", err: presentable(err)}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		e.class, e.message = storage.Invalid, "the server's certificate was not accepted"
-		e.hint = "the certificate must be valid, for this host, and from an authority that the worker trusts"
+		e.hint = "The certificate must be valid, for this host, and from an authority that the worker trusts."
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		e.message, e.hint = "the server does not speak TLS", "is the URL meant to begin with http:// ?"
+		e.message, e.hint = "the server does not speak TLS", "Is the URL meant to begin with http:// ?"
 	}
 	return e
 }

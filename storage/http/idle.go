@@ -20,7 +20,7 @@ type wait struct {
 func (w *wait) tooSlow(least int64, verb string) *wait {
 	return &wait{
 		name: "too_slow", what: fmt.Sprintf("fewer than %d bytes %s", least, verb), limit: w.limit,
-		hint: "the peer is slower than workers bear (--min-progress, --idle-timeout)",
+		hint: "The peer is slower than workers bear (--min-progress, --idle-timeout).",
 	}
 }
 

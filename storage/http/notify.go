@@ -55,7 +55,7 @@ func (c *Client) Notify(ctx context.Context, url string, headers map[string]stri
 	refusal := x.status(resp)
 	if isRedirect(resp.StatusCode) {
 		refusal.Code = fmt.Sprintf("%s_redirect", notice)
-		refusal.Hint = "redirects are not followed; give the URL that they lead to"
+		refusal.Hint = "Redirects are not followed; give the URL that they lead to."
 	}
 	return answer, refusal
 }

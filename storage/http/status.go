@@ -44,7 +44,7 @@ func (c call) status(resp *http.Response) *storage.Error {
 		e.Class = storage.Unavailable
 	case status >= 300 && status < 400 && c.side == dest:
 		e.Code = "http_redirect"
-		e.Hint = "an upload does not follow redirects; give the URL that they lead to"
+		e.Hint = "An upload does not follow redirects; give the URL that they lead to."
 	case status < 400 || status >= 600:
 		e.Code = "http_unexpected_status"
 	}

@@ -169,7 +169,7 @@ func (b *body) verify(n, left int64, probed bool) error {
 
 func (b *body) corrupt(code, format string, args ...any) error {
 	e := storage.Errorf(storage.Corrupt, code, "read", b.source.place.subject(), format, args...)
-	e.Hint = "copy it when nothing writes to it any more"
+	e.Hint = "Copy it when nothing writes to it any more."
 	return e
 }
 

@@ -19,8 +19,8 @@ type verdict struct {
 
 // verdicts of system errors. What is not listed is io_error, which is worth another attempt.
 var verdicts = map[unix.Errno]verdict{
-	unix.ENOSPC:       {storage.NoSpace, "no_space", "the file system is full", "free space where the sandboxes are"},
-	unix.EDQUOT:       {storage.NoSpace, "no_space", "the disk quota is used up", "raise the quota or remove files"},
+	unix.ENOSPC:       {storage.NoSpace, "no_space", "the file system is full", "Free space where the sandboxes are."},
+	unix.EDQUOT:       {storage.NoSpace, "no_space", "the disk quota is used up", "Raise the quota or remove files."},
 	unix.EFBIG:        {storage.TooLarge, "file_too_large", "the file is larger than the file system or the process may write", ""},
 	unix.EACCES:       {storage.Denied, "permission_denied", "the worker has no permission", ""},
 	unix.EPERM:        {storage.Denied, "permission_denied", "the operation is not permitted", ""},
@@ -30,7 +30,7 @@ var verdicts = map[unix.Errno]verdict{
 	unix.ELOOP:        {storage.Invalid, "symlink_loop", "the path has too many symbolic links", ""},
 	unix.ENOTDIR:      {storage.Conflict, "parent_not_directory", "a parent in the path is not a directory", "Choose another path, or remove what stands in the place of a directory."},
 	unix.EISDIR:       {storage.Conflict, "destination_is_directory", "the destination is a directory", ""},
-	unix.EMFILE:       {storage.Unavailable, "too_many_open_files", "the worker has too many open files", "raise its limit of open files or lower its slots"},
+	unix.EMFILE:       {storage.Unavailable, "too_many_open_files", "the worker has too many open files", "Raise its limit of open files or lower its slots."},
 	unix.ENFILE:       {storage.Unavailable, "too_many_open_files", "the machine has too many open files", ""},
 	unix.ENOENT:       {storage.Interrupted, "parent_removed", "the directory was removed meanwhile", ""},
 }
@@ -43,9 +43,9 @@ func (s *Store) fail(op string, p place, err error) *storage.Error {
 	case errors.Is(err, os.ErrClosed):
 		v = verdict{storage.Internal, "closed", "it was closed", ""}
 	case errors.Is(err, s.escapes):
-		v = verdict{storage.Denied, "path_escapes", "the path leaves the sandbox", "links must be relative and stay inside the sandbox"}
+		v = verdict{storage.Denied, "path_escapes", "the path leaves the sandbox", "Links must be relative and stay inside the sandbox."}
 	case errors.Is(err, errSandboxNotDirectory):
-		v = verdict{storage.Conflict, "sandbox_not_directory", "the sandbox is not a directory", "remove what stands in its place"}
+		v = verdict{storage.Conflict, "sandbox_not_directory", "the sandbox is not a directory", "Remove what stands in its place."}
 	case system:
 		if known, ok := verdicts[errno]; ok {
 			v = known

@@ -176,7 +176,7 @@ func failed(op string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		e.Class, e.Code, e.Message = storage.NoSpace, "no_space", "the disk of the spool is full"
-		e.Hint = "free space in the worker's spool directory"
+		e.Hint = "Free space in the worker's spool directory."
 	case errors.Is(err, unix.EFBIG):
 		e.Class, e.Code, e.Message = storage.TooLarge, "file_too_large", "the spool file is larger than the process may write"
 	case errors.Is(err, os.ErrClosed):
