@@ -2,6 +2,7 @@ package egress
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -75,10 +76,11 @@ func (g *Guard) allowing(more netip.Prefix) string {
 	case len(g.allow) > most:
 		return hint + more.String() + ", beside what is allowed now: the flag replaces that."
 	}
-	for _, p := range g.allow {
-		hint += p.String() + ","
+	all := make([]string, 0, most+1)
+	for _, p := range append(slices.Clip(g.allow), more) {
+		all = append(all, p.String())
 	}
-	return hint + more.String() + ": it must name again what is allowed now."
+	return hint + strings.Join(all, ",") + ": it must name again what is allowed now."
 }
 
 // Control is for [net.Dialer.Control]. It refuses everything that is not TCP to an IP address and port, and
