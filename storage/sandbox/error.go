@@ -28,11 +28,14 @@ var verdicts = map[unix.Errno]verdict{
 	unix.ENAMETOOLONG: {storage.Invalid, "name_too_long", "a name in the path is too long for the file system", ""},
 	unix.EILSEQ:       {storage.Invalid, "name_not_accepted", "the file system does not accept a name in the path", ""},
 	unix.ELOOP:        {storage.Invalid, "symlink_loop", "the path has too many symbolic links", ""},
-	unix.ENOTDIR:      {storage.Conflict, "parent_not_directory", "a parent in the path is not a directory", "Choose another path, or remove what stands in the place of a directory."},
-	unix.EISDIR:       {storage.Conflict, "destination_is_directory", "the destination is a directory", ""},
-	unix.EMFILE:       {storage.Unavailable, "too_many_open_files", "the worker has too many open files", "Raise its limit of open files or lower its slots."},
-	unix.ENFILE:       {storage.Unavailable, "too_many_open_files", "the machine has too many open files", ""},
-	unix.ENOENT:       {storage.Interrupted, "parent_removed", "the directory was removed meanwhile", ""},
+	unix.ENOTDIR: {
+		storage.Conflict, "parent_not_directory", "a parent in the path is not a directory",
+		"Choose another path, or remove what stands in the place of a directory.",
+	},
+	unix.EISDIR: {storage.Conflict, "destination_is_directory", "the destination is a directory", ""},
+	unix.EMFILE: {storage.Unavailable, "too_many_open_files", "the worker has too many open files", "Raise its limit of open files or lower its slots."},
+	unix.ENFILE: {storage.Unavailable, "too_many_open_files", "the machine has too many open files", ""},
+	unix.ENOENT: {storage.Interrupted, "parent_removed", "the directory was removed meanwhile", ""},
 }
 
 // fail makes the error for what went wrong with the place in operation op.
