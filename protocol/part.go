@@ -29,7 +29,9 @@ type PartPlan struct {
 	Upload string `json:"upload"`
 	// Spread says that parts were published as work of their own.
 	Spread bool `json:"spread,omitempty"`
-	// Stale says that a writer of an earlier epoch may be at the upload still: its owner died, or parts were spread under it.
+	// Settled says that all works of the parts that were published have ended in order, and none begins before the next owner.
+	Settled bool `json:"settled,omitempty"`
+	// Stale says that a writer of an earlier epoch may be at the upload still: its owner died, or parts were spread under it and not settled.
 	Stale bool `json:"stale,omitempty"`
 	// Completing says that the owner began to make the destination visible.
 	Completing bool `json:"completing,omitempty"`

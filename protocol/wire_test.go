@@ -37,7 +37,7 @@ func messages() map[string]any {
 		},
 		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}},
 		"part-plan": &protocol.PartPlan{
-			Version: protocol.PartVersion, Epoch: 4, Fence: 11, ETag: "e", Modified: at, Size: 9, ContentType: "text/csv", PartSize: 5, Count: 2, Upload: "u", Completing: true, Created: at, Spread: true, Stale: true,
+			Version: protocol.PartVersion, Epoch: 4, Fence: 11, ETag: "e", Modified: at, Size: 9, ContentType: "text/csv", PartSize: 5, Count: 2, Upload: "u", Completing: true, Created: at, Spread: true, Settled: true, Stale: true,
 			RestartReason: protocol.RestartSourceChanged,
 		},
 		"part-page": &protocol.PartPage{Version: protocol.PartVersion, Upload: "u", Parts: []protocol.PartState{part}},

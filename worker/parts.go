@@ -236,8 +236,8 @@ func (o *owner) takeOver(ctx context.Context) error {
 	}
 	err = o.save(ctx, func(p *protocol.PartPlan) {
 		p.Epoch, p.Had = p.Epoch+1, had
-		p.Stale = p.Stale || p.Spread || len(o.j.held.stale) > 0
-		p.Spread = false
+		p.Stale = p.Stale || p.Spread && !p.Settled || len(o.j.held.stale) > 0
+		p.Spread, p.Settled = false, false
 	})
 	if err != nil {
 		return err

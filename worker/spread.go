@@ -98,6 +98,7 @@ func (o *owner) scatter(ctx context.Context) error {
 		look.Reset(p.rest())
 		select {
 		case <-ctx.Done():
+			o.settle(ctx)
 			return context.Cause(ctx) //nolint:wrapcheck // says whose wish it was
 		case <-o.w.stopping:
 			return errDraining // another worker goes on: this one takes no parts any more

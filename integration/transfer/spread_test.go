@@ -69,16 +69,28 @@ func TestPauseAndResumeInTheMiddleOfASpreadFile(t *testing.T) {
 	gate := make(chan struct{})
 	id, items := f.spreading(t, "paused", 64*mib, gate)
 	f.act(t, id, "pause")
+	epochs := make([]int, len(items))
 	for n := range items {
 		if !mixtest.Until(comes, func() bool { return len(f.holds(t, id, n, false))+len(f.holds(t, id, n, true)) == 0 }) {
 			t.Fatalf("item %d of a paused batch is still held", n)
 		}
-		if _, found := f.plan(t, id, n); !found || len(f.states(t, id, n)) == 0 {
+		plan, found := f.plan(t, id, n)
+		if !found || len(f.states(t, id, n)) == 0 {
 			t.Errorf("a pause forgot what was stored of item %d", n)
+		}
+		epochs[n] = plan.Epoch
+	}
+	f.act(t, id, "resume")
+	for n := range items {
+		var plan protocol.PartPlan
+		if !mixtest.Until(comes, func() bool { plan, _ = f.plan(t, id, n); return plan.Epoch > epochs[n] }) {
+			t.Fatalf("nobody goes on with item %d", n)
+		}
+		if plan.Stale { // or all of it is copied once more
+			t.Errorf("all parts of item %d had ended in order, and somebody is taken to write them still", n)
 		}
 	}
 	close(gate)
-	f.act(t, id, "resume")
 	receipts := f.check(t, id, items...)
 	for n := range receipts {
 		if r := &receipts[n]; r.ResumedFrom == 0 || len(r.Attempts) != 1 {
