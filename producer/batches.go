@@ -20,6 +20,7 @@ type batchView struct {
 	Total     int                 `json:"total"` // 0 while the batch is being accepted
 	Counts    countsView          `json:"counts"`
 	Bytes     int64               `json:"bytes"`
+	Moving    int64               `json:"bytes_moving,omitempty"` // of the items that run, as far as news of them came; not in Bytes yet
 	CreatedAt time.Time           `json:"created_at"`
 	StartedAt *time.Time          `json:"started_at,omitempty"`
 	EndedAt   *time.Time          `json:"ended_at,omitempty"`
@@ -168,8 +169,8 @@ func (s *snapshot) view(now time.Time) batchView {
 	record, summary := &s.record, &s.summary
 	v := batchView{
 		ID: record.Batch, Org: record.Org, State: s.state(), Lane: record.Lane, Label: record.Label, Total: record.Total,
-		Counts: s.counts(), Bytes: summary.Tally.Bytes,
-		CreatedAt: record.Created, StartedAt: known(summary.Started), EndedAt: known(summary.Ended), Reason: summary.Reason,
+		Counts: s.counts(), Bytes: summary.Tally.Bytes, Moving: s.moving,
+		CreatedAt: record.Created, StartedAt: known(earliest(summary.Started, s.begun)), EndedAt: known(summary.Ended), Reason: summary.Reason,
 		ErrorGroups: make([]errorGroupView, len(summary.Groups)), ErrorGroupsLeft: summary.GroupsLeft,
 		Attempts: record.Options.Attempts, Rate: record.Options.Rate, Canary: record.Options.Canary,
 		MaxFailed: shownThreshold(record.Options.MaxFailed), RerunOf: record.RerunOf, Webhook: s.webhook(),
@@ -255,6 +256,14 @@ func shownThreshold(t protocol.Threshold) any {
 		return strconv.FormatFloat(t.Share*100, 'g', 6, 64) + "%"
 	}
 	return t.Count
+}
+
+// earliest is the one of two times that was first, of those that are known.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func known(t time.Time) *time.Time {

@@ -90,6 +90,23 @@ func (b *heardBoard) of(key heardKey) (heardItem, bool) {
 	return item, known
 }
 
+// sum joins what was heard of some items of a batch: their bytes, and when the first of them began.
+func (b *heardBoard) sum(subject string, indexes map[int]bool) (bytes int64, begun time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for index := range indexes {
+		item, known := b.items[heardKey{subject, index}]
+		if !known || time.Since(item.at) > heardFresh {
+			continue
+		}
+		if item.size != nil {
+			item.bytes = min(item.bytes, *item.size)
+		}
+		bytes, begun = bytes+item.bytes, earliest(begun, item.begun)
+	}
+	return bytes, begun
+}
+
 // progressTable tells how far the items of one batch are. The plans of those in parts are read once.
 type progressTable struct {
 	pipeline *Pipeline

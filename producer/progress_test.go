@@ -36,6 +36,12 @@ func TestProgressOfRunningItems(t *testing.T) {
 		d.check(t, "GET", "/v1/batches/{id}/items/{index}", got)
 		return decode[itemView](got)
 	}
+	batch := func() batchView {
+		t.Helper()
+		got := s.call("one/read", "GET", "/v1/batches/"+string(a.Batch), "").want(200, "")
+		d.check(t, "GET", "/v1/batches/{id}", got)
+		return decode[batchView](got)
+	}
 	shown := func(index int) int64 {
 		t.Helper()
 		if v := item(index); v.Progress != nil {
@@ -75,6 +81,9 @@ func TestProgressOfRunningItems(t *testing.T) {
 	if got := shown(0); got != 420 {
 		t.Errorf("it went back to %d", got)
 	}
+	if v := batch(); v.Moving != 427 || v.Bytes != 0 || v.StartedAt == nil || !v.StartedAt.Equal(begun) {
+		t.Errorf("the batch: %d bytes, %d moving, started at %v, want 0, 427, %s", v.Bytes, v.Moving, v.StartedAt, begun)
+	}
 	tell(0, begun, 5000, &size)
 	becomes(0, size) // no more than there is
 
@@ -87,5 +96,8 @@ func TestProgressOfRunningItems(t *testing.T) {
 	s.holds("w", "")
 	if got := shown(0); got != -1 {
 		t.Errorf("%d bytes are shown of an item that does not run any more", got)
+	}
+	if v := batch(); v.Moving != 0 || v.StartedAt != nil {
+		t.Errorf("the batch: %d bytes moving, started at %v", v.Moving, v.StartedAt)
 	}
 }

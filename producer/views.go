@@ -49,6 +49,8 @@ type snapshot struct {
 	told    bool             // there is a summary
 	control protocol.Control // zero if nobody acted upon the batch
 	held    map[int]bool     // the items that workers hold; nil once the batch has ended
+	moving  int64            // bytes of those of which news came
+	begun   time.Time        // when the first of these began; zero: there is no news
 
 	accepted, summarized, controlled uint64 // the revisions of the three records; 0: there is none
 }
@@ -74,8 +76,11 @@ func (p *Pipeline) look(ctx context.Context, org protocol.OrgID, id protocol.Bat
 	if s.ended() {
 		return s, true, nil
 	}
-	s.held, err = p.running(ctx, &s.record)
-	return s, err == nil, err
+	if s.held, err = p.running(ctx, &s.record); err != nil {
+		return s, false, err
+	}
+	s.moving, s.begun = p.views.heard.sum(protocol.ProgressSubject(org, id), s.held)
+	return s, true, nil
 }
 
 // runs reports whether a worker is at an item. The claim that names one whose next attempt is planned for later, or which waits for its host until

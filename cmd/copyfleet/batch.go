@@ -23,6 +23,7 @@ type batch struct {
 	Total     int                 `json:"total"`
 	Counts    counts              `json:"counts"`
 	Bytes     int64               `json:"bytes"`
+	Moving    int64               `json:"bytes_moving"`
 	CreatedAt time.Time           `json:"created_at"`
 	StartedAt time.Time           `json:"started_at"`
 	EndedAt   time.Time           `json:"ended_at"`
@@ -172,6 +173,14 @@ func (b *batch) outcome() error {
 	return exitWith(exitTemporary, "batch %s is %s", b.ID, b.State)
 }
 
+// moved tells the bytes of the items that have ended, and of those that run.
+func (b *batch) moved() string {
+	if b.Moving == 0 {
+		return size(b.Bytes)
+	}
+	return size(b.Bytes) + ", and " + size(b.Moving) + " of what runs"
+}
+
 // write tells a batch to a person.
 func (b *batch) write(w io.Writer, term terminal, now time.Time) error {
 	t := &lines{}
@@ -183,7 +192,7 @@ func (b *batch) write(w io.Writer, term terminal, now time.Time) error {
 	}
 	t.painted("state", state)
 	t.field("items", b.progress()+": "+b.Counts.each())
-	t.field("bytes", size(b.Bytes))
+	t.field("bytes", b.moved())
 	if b.Rates.Items > 0 {
 		pace := rate(b.Rates.Items) + ", " + size(int64(b.Rates.Bytes)) + "/s"
 		if b.ETA != nil {

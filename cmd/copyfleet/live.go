@@ -130,7 +130,7 @@ func (v *liveView) bar(b *batch, now time.Time) string {
 	if b.Total > 0 {
 		share = float64(b.Counts.ended()) / float64(b.Total)
 	}
-	text := fmt.Sprintf("  %s %3.0f%%  %s  %s", bar(share), share*100, b.progress(), size(b.Bytes))
+	text := fmt.Sprintf("  %s %3.0f%%  %s  %s", bar(share), share*100, b.progress(), b.moved())
 	if b.Rates.Items > 0 {
 		text += fmt.Sprintf("  %s  %s/s", rate(b.Rates.Items), size(int64(b.Rates.Bytes)))
 	}
