@@ -56,6 +56,7 @@ const (
 	CodeShuttingDown        Code = "shutting_down"
 	CodeNoSpace             Code = "no_space"
 	CodeStillRunning        Code = "still_running"
+	CodeBatchOfUpload       Code = "batch_of_upload"
 )
 
 type problemKind struct {
@@ -86,6 +87,7 @@ var problemTable = map[Code]problemKind{
 	CodeDeadLetterNotFound:  {404, "Dead letter not found"},
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
+	CodeBatchOfUpload:       {409, "The batch publishes an upload session"},
 	CodeBatchEnded:          {409, "The batch has ended"},
 	CodeBatchCanceling:      {409, "The batch is being canceled"},
 	CodeNothingToRetry:      {409, "No item is to be run again"},
