@@ -104,6 +104,8 @@ type Upload struct {
 	Updated time.Time `json:"updated"` // of the record; parts have their own
 	Expires time.Time `json:"expires"`
 	Ended   time.Time `json:"ended,omitzero"`
+	// Have is what [UploadProgress.Have] was when the session ended without being published: the progress itself is not kept.
+	Have []byte `json:"have,omitempty"`
 	// Cleaned says that nothing is left of an ended session but this record.
 	Cleaned bool `json:"cleaned,omitempty"`
 }
@@ -127,6 +129,8 @@ type UploadQuota struct {
 type ReservedUpload struct {
 	ID    UploadID `json:"id"`
 	Bytes int64    `json:"bytes"`
+	// Expires is when the session does, so that a full quota tells which sessions are worth a look.
+	Expires time.Time `json:"expires"`
 }
 
 // Sum is the number of bytes that are taken.

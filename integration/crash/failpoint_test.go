@@ -41,6 +41,10 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.Completing: "TestKilledWhileCopyingParts", failpoint.UploadCompleted: "TestKilledWhileCopyingParts", failpoint.PartsCleared: "TestKilledWhileCopyingParts",
 	failpoint.UploadAborted: "TestKilledWhileCopyingParts",
 
+	failpoint.SessionReserved: "integration/uploads", failpoint.SessionBegun: "integration/uploads", failpoint.SessionPartStored: "integration/uploads",
+	failpoint.SessionPartTold: "integration/uploads", failpoint.SessionCompleting: "integration/uploads", failpoint.SessionSubmitted: "integration/uploads",
+	failpoint.SessionEnded: "integration/uploads", failpoint.SessionSettled: "integration/uploads", failpoint.SessionUnstaged: "integration/uploads",
+
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
 }

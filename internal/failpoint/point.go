@@ -15,6 +15,19 @@ const (
 	AnswerWritten      Point = "answer_written"       // the answer was handed to the connection, which may not have sent it
 )
 
+// The steps of an upload session (producer/uploads/doc.go), in their order.
+const (
+	SessionReserved   Point = "session_reserved"    // the session and its share of the quota are stored, nothing to write parts to is there
+	SessionBegun      Point = "session_begun"       // that is there, the session does not say so
+	SessionPartStored Point = "session_part_stored" // the staging storage has a part, nobody was told
+	SessionPartTold   Point = "session_part_told"   // the news of it is in the report stream
+	SessionCompleting Point = "session_completing"  // the session says which batch publishes it; the batch is perhaps not there
+	SessionSubmitted  Point = "session_submitted"   // it is in the queue
+	SessionEnded      Point = "session_ended"       // a session has ended and its share of the quota is back; nothing is removed
+	SessionSettled    Point = "session_settled"     // a session is what follows from its batch, nobody was answered
+	SessionUnstaged   Point = "session_unstaged"    // nothing of it is staged any more, the records of its parts are there
+)
+
 // The steps of a worker (worker/doc.go), in their order.
 const (
 	Fetched            Point = "fetched"             // items were delivered, nobody wrote down to whom
@@ -73,6 +86,7 @@ const (
 // Points lists all points, in the order of a copy.
 var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
+	SessionReserved, SessionBegun, SessionPartStored, SessionPartTold, SessionCompleting, SessionSubmitted, SessionEnded, SessionSettled, SessionUnstaged,
 	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,

@@ -1,13 +1,17 @@
 package uploads
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/internal/observe"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -19,6 +23,7 @@ type Config struct {
 	Sessions int           // sessions of a sandbox that have not ended; 0: [DefaultSessions]
 	Logger   *slog.Logger  // nil: [slog.Default]
 	Sender   string        // names this process in reports; "": a random name
+	Metrics  *observe.Metrics
 }
 
 // The defaults.
@@ -49,8 +54,8 @@ type Staging interface {
 	PutPart(ctx context.Context, key, multipart string, number int, size int64, body io.Reader) (StagedPart, error)
 	// PutWhole stores an object of so many bytes; of -1: as many as come.
 	PutWhole(ctx context.Context, key string, size int64, body io.Reader) (bytes int64, err error)
-	// Clean removes the multipart upload, if that is not "", what was begun at the key around that time without its name being known, if the time is
-	// not zero, and the object. That there is nothing is no error.
+	// Clean removes the multipart upload, if that is not "". If the time is not zero it removes the object, too, and what was begun at the key around
+	// that time without its name being known. That there is nothing is no error.
 	Clean(ctx context.Context, key, multipart string, begun time.Time) error
 }
 
@@ -62,12 +67,14 @@ type StagedPart struct {
 
 // Errors of a [Staging].
 var (
-	ErrStagedGone        = errors.New("the staged upload is not there")
-	ErrStagingAway       = errors.New("the staging storage is not available")
-	ErrStagingRefuses    = errors.New("the staging storage refuses") // for good: a missing permission, a wrong key
-	ErrStagingIsFull     = errors.New("the staging storage is full")
-	errBodyNotAsPromised = errors.New("the body is not what was announced")
+	ErrStagedGone     = errors.New("the staged upload is not there")
+	ErrStagingAway    = errors.New("the staging storage is not available")
+	ErrStagingRefuses = errors.New("the staging storage refuses") // for good: a missing permission, a wrong key
+	ErrStagingIsFull  = errors.New("the staging storage is full")
 )
+
+// ErrBody is of a body that could not be read to its end. It is not the staging's fault, and nothing of the body is kept.
+var ErrBody = errors.New("the body broke off")
 
 // Queue runs the batches that publish sessions.
 type Queue interface {
@@ -214,4 +221,37 @@ type Service struct {
 	bucket  *broker.Bucket
 	staging Staging
 	queue   Queue
+	log     *slog.Logger
+	now     func() time.Time // the clock, without its monotonic part: what it says is compared with what is stored
+
+	turns turns  // at a sandbox's quota, the beginning of a session, and a part
+	parts places // of each session: parts under way
+}
+
+// New opens the sessions. The bucket of the sessions was made before ([broker.Conn.Setup]).
+func New(ctx context.Context, cfg Config, conn *broker.Conn, staging Staging, queue Queue) (*Service, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Quota < 0 || cfg.Largest < 0 || cfg.Expiry < 0 || cfg.Sessions < 0 {
+		return nil, fmt.Errorf("upload sessions: a limit is negative: quota %d, largest %d, expiry %s, sessions %d", cfg.Quota, cfg.Largest, cfg.Expiry, cfg.Sessions)
+	}
+	bucket, err := conn.Bucket(ctx, broker.UploadBucket)
+	if err != nil {
+		return nil, fmt.Errorf("upload sessions: %w", err)
+	}
+	return &Service{
+		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger,
+		now: func() time.Time { return time.Now().UTC().Round(0) },
+	}, nil
+}
+
+func (c Config) withDefaults() Config {
+	c.Quota = cmp.Or(c.Quota, DefaultQuota)
+	c.Largest = min(cmp.Or(c.Largest, DefaultLargest), c.Quota)
+	c.Expiry = cmp.Or(c.Expiry, DefaultExpiry)
+	c.Sessions = cmp.Or(c.Sessions, DefaultSessions)
+	c.Sender = cmp.Or(c.Sender, "front-"+rand.Text())
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
 }
