@@ -73,8 +73,10 @@ func blame(t transfer, err error) error {
 // hostOf names the side that failed, for people who look for what failures have in common. It holds no credential.
 func hostOf(place protocol.Location) string {
 	switch place.Type {
-	case protocol.SandboxFile:
+	case protocol.SandboxFile, protocol.SandboxTree:
 		return "sandbox " + string(place.Sandbox)
+	case protocol.StagedUpload:
+		return "staged uploads"
 	case protocol.Object:
 		return "s3://" + place.Bucket
 	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:

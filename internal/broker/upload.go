@@ -8,11 +8,11 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// PublishUpload stores the news of a part of an upload session: one message, one fsync.
-func (c *Conn) PublishUpload(ctx context.Context, sender string, report protocol.UploadReport) error {
-	bundle, err := json.Marshal(protocol.ReportBundle{Version: protocol.ReportVersion, Worker: sender, Uploads: []protocol.UploadReport{report}})
+// PublishUpload stores the news of parts of upload sessions, at most [protocol.PageSize]: one message, one fsync.
+func (c *Conn) PublishUpload(ctx context.Context, sender string, reports ...protocol.UploadReport) error {
+	bundle, err := json.Marshal(protocol.ReportBundle{Version: protocol.ReportVersion, Worker: sender, Uploads: reports})
 	if err != nil {
-		return fmt.Errorf("encode the news of part %d of %s: %w", report.Part.Number, report.Upload, err)
+		return fmt.Errorf("encode the news of parts of uploads: %w", err)
 	}
 	return c.PublishReports(ctx, bundle)
 }

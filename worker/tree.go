@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
+)
+
+// An archive that is copied to a directory of a sandbox is unpacked there. It is read in one go: what is in it is known when all of it was read, and
+// nothing is visible before it is known to be what was promised.
+
+// TreeDriver is a [SandboxDriver] that unpacks archives. temp and stale are as there.
+type TreeDriver interface {
+	Tree(org, sandbox, path string, policy storage.TreePolicy, limits storage.TreeLimits, temp string, stale []string) storage.Destination
+}
+
+// treeLimits bound what one archive may become. The bytes are bounded by the space that is there, too.
+var treeLimits = storage.TreeLimits{Entries: maxTreeEntries, Depth: maxTreeDepth, Bytes: maxTreeBytes}
+
+func (c *copier) treeDestination(t *transfer) storage.Destination {
+	driver, ok := c.drivers.Sandboxes.(TreeDriver)
+	if !ok {
+		return unsupported{t.dest.Type}
+	}
+	return driver.Tree(string(t.org), string(t.dest.Sandbox), t.dest.Path, treePolicy(t.conflict), treeLimits, t.temp, t.stale)
+}
+
+// treePolicy says what is done about a directory that is there.
+func treePolicy(p protocol.ConflictPolicy) storage.TreePolicy {
+	switch p {
+	case protocol.FailIfThere:
+		return storage.NewTree
+	case protocol.MergeTree:
+		return storage.MergeTree
+	case protocol.Overwrite, protocol.SkipIfThere, protocol.IfDifferent:
+	}
+	return storage.ReplaceTree
+}
+
+// settleTree looks whether anything is where a new directory is to be, before it is moved in vain. The commit looks once more.
+func (c *copier) settleTree(ctx context.Context, t transfer) (came copied, settled bool, err error) {
+	switch t.conflict {
+	case protocol.FailIfThere:
+	case protocol.SkipIfThere, protocol.IfDifferent:
+		return copied{}, false, blame(t, storage.Errorf(storage.Invalid, "conflict_unsupported", "look at", t.dest.Redacted(),
+			"a directory can be merged or replaced, or must not be there"))
+	case protocol.Overwrite, protocol.MergeTree:
+		return copied{}, false, nil
+	}
+	_, there, err := c.there(ctx, t)
+	if err != nil {
+		return copied{}, false, blame(t, err)
+	}
+	if there && !t.again {
+		return copied{}, false, blame(t, existsError(t))
+	}
+	return copied{}, false, nil
+}
+
+// unpacked is what an archive became, as receipts tell it.
+func unpacked(stored storage.Stored) *protocol.Unpacked {
+	if stored.Unpacked == nil {
+		return nil
+	}
+	return &protocol.Unpacked{Files: stored.Unpacked.Files, Bytes: stored.Unpacked.Bytes}
+}
