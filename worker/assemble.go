@@ -22,7 +22,7 @@ func (w *Worker) assemble(ctx context.Context, t *transfer, u *protocol.Upload) 
 	parts, parted := to.(storage.PartDestination)
 	lister, lists := decorate.Inner(to).(storage.PartLister)
 	if !parted || !lists {
-		return ofUpload(t, protocol.Unavailable, codeStagingAway, "is kept where this worker cannot read it")
+		return noStaging(t)
 	}
 	told, err := w.uploads.parts(ctx, u)
 	if err != nil {

@@ -20,7 +20,8 @@ type Drivers struct {
 	Sandboxes SandboxDriver
 	HTTP      HTTPDriver
 	Objects   ObjectDriver
-	Staging   StagingDriver // nil: no upload sessions are published here
+	// Staging reads what upload sessions have staged, and puts it together, in a bucket that Objects refuses. nil: none are published here.
+	Staging ObjectDriver
 }
 
 // SandboxDriver reads and writes files of sandboxes. temp names the hidden file until the commit, stale the ones that
@@ -57,7 +58,7 @@ type transfer struct {
 	org       protocol.OrgID
 	id        string // the caller's, "" if none was given
 	src, dest protocol.Location
-	staged    string // the key of what src names, if that is an upload session
+	staged    protocol.Location // where what src names lies, if that is an upload session
 	temp      string
 	stale     []string
 	claimed   func() error // asked before anything is done at the destination; nil: the item is claimed
@@ -270,8 +271,8 @@ func (c *copier) driverSource(t transfer) storage.Source {
 	case protocol.Object:
 		return c.drivers.Objects.Source(t.src.Bucket, t.src.Key)
 	case protocol.StagedUpload:
-		if t.staged != "" {
-			return c.drivers.Staging.Source(t.staged)
+		if t.staged.Key != "" {
+			return c.drivers.Staging.Source(t.staged.Bucket, t.staged.Key)
 		}
 	case protocol.HTTPPut, protocol.HTTPPostForm, protocol.SandboxTree:
 	}

@@ -21,15 +21,8 @@ const (
 	codeNotCompleting = "upload_not_completing" // it was aborted, or another batch publishes it: class Conflict
 	codePartLost      = "upload_part_lost"      // parts have to be sent again: class Corrupt
 	codeStagingGone   = "upload_staging_gone"   // nothing is there, or not what was staged: class Corrupt
-	codeStagingAway   = "upload_staging_other"  // this worker keeps uploads elsewhere, or nowhere: class Unavailable
+	codeNoStaging     = "upload_staging_none"   // this worker cannot read what is staged, another may: class Unavailable
 )
-
-// StagingDriver reads what upload sessions have staged, and puts it together. All keys are of one bucket, which callers cannot name.
-type StagingDriver interface {
-	Bucket() string
-	Source(key string) storage.Source
-	Destination(key string) storage.Destination
-}
 
 // uploadRecords are the records of upload sessions, which the front writes, and the pages of their parts, which the aggregator writes.
 type uploadRecords struct{ bucket *broker.Bucket }
@@ -90,13 +83,10 @@ func (w *Worker) staged(ctx context.Context, j *job, t *transfer) (*protocol.Upl
 	if err != nil || u.State != protocol.UploadCompleting || u.Batch != j.work.Batch {
 		return nil, ofUpload(t, protocol.Conflict, codeNotCompleting, "is not being published by this batch")
 	}
-	driver := w.copier.drivers.Staging
-	if u.Version > protocol.UploadVersion || driver == nil || driver.Bucket() != u.Bucket {
-		err := ofUpload(t, protocol.Unavailable, codeStagingAway, "is kept where this worker cannot read it")
-		err.failure.Hint = "Give every role the same --staging-bucket, S3 endpoint and version."
-		return nil, err
+	if u.Version > protocol.UploadVersion || w.copier.drivers.Staging == nil {
+		return nil, noStaging(t)
 	}
-	t.staged = u.Key
+	t.staged = protocol.Location{Type: protocol.Object, Bucket: u.Bucket, Key: u.Key}
 	failpoint.HitItem(failpoint.UploadRead, t.id)
 	return u, nil
 }
@@ -117,9 +107,15 @@ func ofUpload(t *transfer, class protocol.Class, code, format string, args ...an
 	}}
 }
 
+func noStaging(t *transfer) error {
+	err := ofUpload(t, protocol.Unavailable, codeNoStaging, "is staged where this worker cannot read it")
+	err.failure.Hint = "Give every role the same --staging-bucket, S3 endpoint and version."
+	return err
+}
+
 // stagingDestination is where a session stages its content, of which each use is measured.
 func (c *copier) stagingDestination(t *transfer) storage.Destination {
-	destination := c.drivers.Staging.Destination(t.staged)
+	destination := c.drivers.Staging.Destination(t.staged.Bucket, t.staged.Key)
 	if used := c.used(t.src); used != nil {
 		return metered.Destination(destination, metered.Told{Used: used})
 	}
