@@ -42,11 +42,11 @@ func messages() map[string]any {
 			Version: protocol.UploadVersion, ID: "upl_1", Org: "ORG", Sandbox: "sbx", Pool: "default", Request: "ef", Kind: protocol.UploadTree, Source: protocol.UploadArchive,
 			TargetPath: "/workspace/d", Length: 9, PartSize: 5, PartCount: 2, Conflict: protocol.UploadMerge, User: "root", Archive: "tar", Whole: "ab", Metadata: json.RawMessage(`"m"`),
 			Direct: true, Bucket: "copyfleet-staging", Key: "k", Multipart: "plain.m", State: protocol.UploadFailed, Generation: 2, Batch: "bat_1", Failure: failure,
-			PublishedBytes: 7, PublishedFiles: 8, Created: at, Updated: at, Expires: at, Ended: at, Cleaned: true,
+			PublishedBytes: 7, PublishedFiles: 8, Created: at, Updated: at, Expires: at, Ended: at, Have: []byte{5, 1}, Cleaned: true,
 		},
 		"upload-page":     &protocol.UploadPage{Version: protocol.UploadVersion, Multipart: "plain.m", Parts: []protocol.UploadPart{piece}},
 		"upload-progress": &protocol.UploadProgress{Version: protocol.UploadVersion, Have: []byte{5, 1}, Updated: at},
-		"upload-quota":    &protocol.UploadQuota{Version: protocol.UploadVersion, Reserved: []protocol.ReservedUpload{{ID: "upl_1", Bytes: 9}}},
+		"upload-quota":    &protocol.UploadQuota{Version: protocol.UploadVersion, Reserved: []protocol.ReservedUpload{{ID: "upl_1", Bytes: 9, Expires: at}}},
 		"part-plan": &protocol.PartPlan{
 			Version: protocol.PartVersion, Epoch: 4, Fence: 11, ETag: "e", Modified: at, Size: 9, ContentType: "text/csv", PartSize: 5, Count: 2, Upload: "u", Completing: true, Created: at, Spread: true, Settled: true, Stale: true,
 			RestartReason: protocol.RestartSourceChanged,

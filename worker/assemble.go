@@ -41,7 +41,7 @@ func (w *Worker) assemble(ctx context.Context, t *transfer, u *protocol.Upload) 
 		_, err = parts.Complete(ctx, u.Multipart, storage.PartContent{Size: u.Length, PartSize: u.PartSize}, asStored(told), nil)
 		switch {
 		case err == nil:
-			failpoint.HitItem(failpoint.UploadAssembled, t.id)
+			failpoint.HitItem(failpoint.SessionAssembled, t.id)
 			return nil
 		case !isCode(err, storage.CodeUploadGone):
 			return ofStaging(t, err)
@@ -139,7 +139,7 @@ func (w *Worker) reportLost(ctx context.Context, t *transfer, u *protocol.Upload
 	if err := tell(); err != nil {
 		return unconfirmed(err)
 	}
-	failpoint.HitItem(failpoint.UploadPartsLost, t.id)
+	failpoint.HitItem(failpoint.SessionPartsLost, t.id)
 	err := ofUpload(t, protocol.Corrupt, codePartLost, "lacks %s, which it had: the store does not have what was staged", namedParts(lost))
 	err.failure.Hint = "Send these parts again, and complete it once more."
 	return err

@@ -87,7 +87,7 @@ func (w *Worker) staged(ctx context.Context, j *job, t *transfer) (*protocol.Upl
 		return nil, noStaging(t)
 	}
 	t.staged = protocol.Location{Type: protocol.Object, Bucket: u.Bucket, Key: u.Key}
-	failpoint.HitItem(failpoint.UploadRead, t.id)
+	failpoint.HitItem(failpoint.SessionRead, t.id)
 	return u, nil
 }
 

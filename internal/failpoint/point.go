@@ -32,9 +32,9 @@ const (
 const (
 	Fetched            Point = "fetched"             // items were delivered, nobody wrote down to whom
 	ClaimStored        Point = "claim_stored"        // the claim names the items, no work began
-	UploadRead         Point = "upload_read"         // the record of the upload session that an item publishes was read
-	UploadPartsLost    Point = "upload_parts_lost"   // it is in the report stream that parts of one are missing, that the item failed is not
-	UploadAssembled    Point = "upload_assembled"    // the parts of one are an object, of which no byte was read
+	SessionRead        Point = "session_read"        // the record of the upload session that an item publishes was read
+	SessionPartsLost   Point = "session_parts_lost"  // it is in the report stream that parts of one are missing, that the item failed is not
+	SessionAssembled   Point = "session_assembled"   // the parts of one are an object, of which no byte was read
 	BytesMoving        Point = "bytes_moving"        // a piece of the source was read; hit once a piece
 	TempSynced         Point = "temp_synced"         // the hidden file of a sandbox is whole and durable
 	BytesComplete      Point = "bytes_complete"      // the destination has all but what makes it visible; the lease is not checked
@@ -90,7 +90,7 @@ const (
 var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	SessionReserved, SessionBegun, SessionPartStored, SessionPartTold, SessionCompleting, SessionSubmitted, SessionEnded, SessionSettled, SessionUnstaged,
-	Fetched, ClaimStored, UploadRead, UploadPartsLost, UploadAssembled, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
+	Fetched, ClaimStored, SessionRead, SessionPartsLost, SessionAssembled, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,
 	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
