@@ -18,8 +18,15 @@ import (
 
 // Create makes a session, or finds the one that the same request made under its key. A call that ended half-way is gone on with.
 func (s *Service) Create(ctx context.Context, r Request) (*Session, error) {
-	rec, err := s.reserve(ctx, &r, false)
+	fresh, err := s.fresh(&r, false)
 	if err != nil {
+		return nil, err
+	}
+	rec, err := s.reserve(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameRequest(&rec.Upload, fresh); err != nil {
 		return nil, err
 	}
 	if rec, err = s.begin(ctx, rec); err != nil {
@@ -28,26 +35,19 @@ func (s *Service) Create(ctx context.Context, r Request) (*Session, error) {
 	return s.view(ctx, rec)
 }
 
-// reserve finds the session of a request, or makes one, with its share of the quota.
-func (s *Service) reserve(ctx context.Context, r *Request, direct bool) (*record, error) {
-	u, err := s.fresh(r, direct)
-	if err != nil {
-		return nil, err
-	}
+// reserve finds the session of that id, or makes this one, with its share of the quota.
+func (s *Service) reserve(ctx context.Context, u *protocol.Upload) (*record, error) {
 	name, freed := Name{Org: u.Org, Sandbox: u.Sandbox, ID: u.ID}, false
 	for try := range mostRaces {
 		if err := pause(ctx, try); err != nil {
 			return nil, err
 		}
 		rec, err := s.read(ctx, name)
-		if err == nil {
-			return rec, sameRequest(rec, u)
-		}
 		if !refused(err, RefusedNotFound) {
-			return nil, err
+			return rec, err
 		}
-		if most := s.cfg.Largest; u.Length > most {
-			return nil, &Refusal{Code: RefusedTooLarge, Message: fmt.Sprintf("The upload has %d bytes; at most %d are allowed.", u.Length, most)}
+		if err := s.refuseTooLarge(u.Length); err != nil {
+			return nil, err
 		}
 		rec, err = s.storeShare(ctx, nil, u)
 		switch {
@@ -68,8 +68,16 @@ func (s *Service) reserve(ctx context.Context, r *Request, direct bool) (*record
 	return nil, fmt.Errorf("create the session %s: %w", u.ID, errRaces)
 }
 
-func sameRequest(rec *record, u *protocol.Upload) error {
-	if rec.Request == u.Request {
+// refuseTooLarge refuses what could never be taken.
+func (s *Service) refuseTooLarge(length int64) error {
+	if length <= s.cfg.Largest {
+		return nil
+	}
+	return &Refusal{Code: RefusedTooLarge, Message: fmt.Sprintf("The upload has %d bytes; at most %d are allowed.", length, s.cfg.Largest)}
+}
+
+func sameRequest(was, u *protocol.Upload) error {
+	if was.Request == u.Request {
 		return nil
 	}
 	return &Refusal{Code: RefusedKeyReused, Message: "The idempotency key was used for another upload request to this sandbox."}
@@ -94,8 +102,11 @@ func (s *Service) fresh(r *Request, direct bool) (*protocol.Upload, error) {
 		Whole: r.Whole, Metadata: r.Metadata, Direct: direct, Bucket: s.staging.Bucket(), Key: freshKey(r.Org, r.Sandbox, id),
 		State: protocol.UploadCreating, Created: now, Updated: now, Expires: now.Add(s.cfg.Expiry),
 	}
-	u.PartSize = partSize(r.Length)
-	if !direct {
+	u.PartSize = partSize(r.Length, s.smallest)
+	if direct {
+		u.Key += directTry
+		u.Expires = now.Add(min(s.cfg.Expiry, directExpiry))
+	} else {
 		u.PartCount = int((r.Length + u.PartSize - 1) / u.PartSize)
 	}
 	return u, nil
@@ -132,9 +143,9 @@ func fingerprint(r *Request, direct bool) (string, error) {
 const mebibyte = 1 << 20
 
 // partSize is that of a session of so many bytes: the smallest, or what makes [MostParts] parts, up to a whole MiB.
-func partSize(length int64) int64 {
+func partSize(length, smallest int64) int64 {
 	each := (length + MostParts - 1) / MostParts
-	return max(SmallestPart, (each+mebibyte-1)/mebibyte*mebibyte)
+	return max(smallest, (each+mebibyte-1)/mebibyte*mebibyte)
 }
 
 // begin makes what parts are written to, unless that was done. Of several that do so at once one wins, and the others remove what they made.

@@ -142,3 +142,40 @@ func (h *held) close() {
 		h.buffer, h.last = nil, nil
 	}
 }
+
+// limited reads a body that has at most so many bytes.
+type limited struct {
+	mu     sync.Mutex
+	body   io.Reader
+	left   int64
+	length int64
+	err    error
+}
+
+// Read implements io.Reader.
+func (l *limited) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(p) == 0 || l.err != nil {
+		return 0, l.err
+	}
+	n, err := l.body.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		l.err = &Refusal{Code: RefusedLength, Message: fmt.Sprintf("The body has more than the %d bytes that were announced.", l.length)}
+		return 0, l.err
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	l.err = err
+	return n, err
+}
+
+func (l *limited) verdict() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.Is(l.err, io.EOF) {
+		return nil
+	}
+	return l.err
+}

@@ -63,7 +63,7 @@ func (s *Service) admit(q *protocol.UploadQuota, length int64) error {
 	return nil
 }
 
-// storeShare writes a session and the quota in one commit. A session that is new is admitted first.
+// storeShare writes a session and the quota in one commit. One that has no share yet is admitted first.
 func (s *Service) storeShare(ctx context.Context, was *record, next *protocol.Upload) (*record, error) {
 	// Calls of this process do not race each other: of n that write the same quota at once all but one would have to read it again.
 	release, err := s.turns.take(ctx, protocol.UploadQuotaKey(next.Org, next.Sandbox))
@@ -78,8 +78,11 @@ func (s *Service) storeShare(ctx context.Context, was *record, next *protocol.Up
 	var revision uint64
 	if was != nil {
 		revision = was.revision
-	} else if err := s.admit(&quota, next.Length); err != nil {
-		return nil, err
+	}
+	if was == nil || share(&was.Upload) < 0 {
+		if err := s.admit(&quota, next.Length); err != nil {
+			return nil, err
+		}
 	}
 	session, err := changeOf(protocol.UploadSessionKey(next.Org, next.Sandbox, next.ID), next, revision)
 	if err != nil {

@@ -209,7 +209,8 @@ type Part struct {
 type Direct struct {
 	Request // Length is what was announced; Key is that of the token
 
-	Body io.Reader
+	Body  io.Reader
+	Trace string // W3C traceparent of the call
 	// Exact says that Body has Length bytes; else it has at most so many.
 	Exact bool
 }
@@ -223,6 +224,8 @@ type Service struct {
 	queue   Queue
 	log     *slog.Logger
 	now     func() time.Time // the clock, without its monotonic part: what it says is compared with what is stored
+
+	smallest int64 // bytes of a part of a session of few parts
 
 	turns turns  // at a sandbox's quota, the beginning of a session, and a part
 	parts places // of each session: parts under way
@@ -239,7 +242,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, staging Staging, qu
 		return nil, fmt.Errorf("upload sessions: %w", err)
 	}
 	return &Service{
-		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger,
+		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger, smallest: SmallestPart,
 		now: func() time.Time { return time.Now().UTC().Round(0) },
 	}, nil
 }

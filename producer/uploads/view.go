@@ -96,7 +96,7 @@ func (s *Service) view(ctx context.Context, rec *record) (*Session, error) {
 }
 
 func (s *Service) limits() Limits {
-	return Limits{Largest: s.cfg.Largest, Part: partSize(s.cfg.Largest), Concurrent: MostConcurrent, Quota: s.cfg.Quota}
+	return Limits{Largest: s.cfg.Largest, Part: partSize(s.cfg.Largest, s.smallest), Concurrent: MostConcurrent, Quota: s.cfg.Quota}
 }
 
 // status is the published state of a session.
@@ -148,7 +148,7 @@ func parts(u *protocol.Upload, progress *protocol.UploadProgress) (accepted int6
 			missing = append(missing, Range{First: n, Last: n})
 		}
 	}
-	if u.Direct && u.State != protocol.UploadCreating && (u.State != protocol.UploadAborted && u.State != protocol.UploadExpired) {
+	if u.Direct && (u.State == protocol.UploadOpen || u.State == protocol.UploadCompleting || u.State == protocol.UploadCompleted || u.State == protocol.UploadFailed) {
 		accepted = u.Length
 	}
 	if len(missing) > 0 {
