@@ -29,7 +29,7 @@ import (
 
 const (
 	settles = 300 * time.Second // until everything has its outcome
-	comes   = 60 * time.Second  // until something has happened that must
+	comes   = settles           // until something has happened that must; it may be many MiB with a race detector on a machine that has other things to do
 	mib     = 1 << 20
 )
 
