@@ -100,7 +100,7 @@ func parse(in io.Reader, out chan<- heard) {
 // next returns the next event of a name; "" is a comment.
 func (w *watcher) next(name string) heard {
 	w.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case h, ok := <-w.events:
@@ -119,7 +119,7 @@ func (w *watcher) next(name string) heard {
 // end reads the stream to its end and returns the batch events on the way.
 func (w *watcher) end() (batches []heard) {
 	w.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case h, ok := <-w.events:

@@ -119,7 +119,7 @@ func newTenants(t *testing.T) *tenants {
 	t.Helper()
 	s := newStage(t)
 	s.open(func(p *Pipeline) { p.views.patience = 10 * time.Millisecond })
-	s.client.Timeout = 20 * time.Second // the stream of org one's batch would have no end
+	s.client.Timeout = 180 * time.Second // the stream of org one's batch would have no end
 	s.call("one/copy", "PUT", "/v1/sandboxes/box", "").want(201, "")
 	s.call("two/copy", "PUT", "/v1/sandboxes/mine", "").want(201, "")
 	for bucket, org := range map[string]protocol.OrgID{"ones": "one", "twos": "two", "results": "two"} {

@@ -255,7 +255,7 @@ func upTo(n int) []int {
 // until waits for something that another goroutine brings about.
 func (s *stage) until(what string, ok func() bool) {
 	s.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(3 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

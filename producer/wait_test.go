@@ -8,7 +8,7 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-const waitLimit = time.Minute
+const waitLimit = 5 * time.Minute
 
 // TestWaiterTakesWhatItIsTold: the summary comes with the news, and stands nowhere else.
 func TestWaiterTakesWhatItIsTold(t *testing.T) {

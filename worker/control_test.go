@@ -194,7 +194,7 @@ func TestBatchThatGetsTheIDOfAStoppedOneRuns(t *testing.T) {
 		t.Helper()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for limit := time.After(20 * time.Second); w.controls.wanted(batchName{"O", "b"}) != wanted; {
+		for limit := time.After(3 * time.Minute); w.controls.wanted(batchName{"O", "b"}) != wanted; {
 			select {
 			case <-tick.C:
 			case <-limit:

@@ -176,8 +176,8 @@ func (f *fleet) next(reports <-chan protocol.Report) protocol.Receipt {
 	select {
 	case r := <-reports:
 		return r.Receipt
-	case <-time.After(time.Minute):
-		f.Fatalf("no report within a minute; the log:\n%s", f.log)
+	case <-time.After(5 * time.Minute):
+		f.Fatalf("no report within five minutes; the log:\n%s", f.log)
 	}
 	return protocol.Receipt{}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	partsLimit = 60 * time.Second // until what must happen has happened
+	partsLimit = 300 * time.Second // until what must happen has happened
 	testPart   = 1 << 20
 	manyParts  = 5*testPart + 3
 )

@@ -49,7 +49,7 @@ func TestNextPartIsReadWhileOneIsStored(t *testing.T) {
 		select {
 		case <-begun[number+1]:
 			return nil
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute):
 			return errors.New("the next part was not begun")
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -38,7 +38,7 @@ func (f *fleet) askRaw(q any) protocol.PlanAnswer {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(f.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.Context(), 5*time.Minute)
 	defer cancel()
 	var data []byte
 	for { // the worker may not have subscribed yet

@@ -58,7 +58,7 @@ func TestProgressOfLongCopies(t *testing.T) {
 	go func() { ended <- copying("/slow") }()
 
 	var last int64
-	limit := time.After(time.Minute)
+	limit := time.After(5 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for told := 0; told < 3; {
@@ -81,7 +81,7 @@ func TestProgressOfLongCopies(t *testing.T) {
 				told++
 			}
 		case <-limit:
-			t.Fatal("no progress within a minute")
+			t.Fatal("no progress within five minutes")
 		}
 	}
 	close(release)

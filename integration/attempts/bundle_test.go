@@ -219,13 +219,13 @@ func (b *bundle) eventually(ok func() bool) {
 	b.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.NewTimer(60 * time.Second)
+	limit := time.NewTimer(5 * time.Minute)
 	defer limit.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			b.Fatal("it did not come to that within a minute")
+			b.Fatal("it did not come to that within five minutes")
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mixtest.Runner{M: m}) }
 
-const limit = 120 * time.Second
+const limit = 240 * time.Second
 
 func up(t *testing.T, env ...string) *mixtest.Fleet {
 	t.Helper()

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	dies    = 60 * time.Second  // until a process that must die at its failpoint has come to it
+	dies    = 240 * time.Second // until a process that must die at its failpoint has come to it
 	settles = 240 * time.Second // until everything has its outcome after a crash
 )
 

@@ -30,7 +30,7 @@ func TestKilledWhileHandingBack(t *testing.T) {
 }
 
 // trims is longer than the aggregator waits before it trims what was acknowledged.
-const trims = 150 * time.Second
+const trims = 300 * time.Second
 
 func TestKilledAfterTrim(t *testing.T) {
 	t.Parallel()

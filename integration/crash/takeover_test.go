@@ -12,7 +12,7 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-const takesOver = 30 * time.Second // until another worker has an item whose owner fell silent
+const takesOver = 240 * time.Second // until another worker has an item whose owner fell silent
 
 // halfDone is a batch that stops midway: one copy to each kind of destination, whose source gives half and waits for
 // the gate. want is what must be at the destinations in the end.

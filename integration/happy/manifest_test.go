@@ -16,7 +16,7 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-const manifestEnds = 2 * time.Minute
+const manifestEnds = 5 * time.Minute
 
 // manifest submits a body as it is and returns the batch.
 func manifest(t *testing.T, f *mixtest.Fleet, media, query, body string) string {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	begins  = 30 * time.Second // until what was sent runs
+	begins  = 240 * time.Second // until what was sent runs
 	settles = 240 * time.Second
 )
 

@@ -82,7 +82,7 @@ func moved(t *testing.T, f *mixtest.Fleet) {
 // An aggregator that is stopped in order gives back the reports that were on their way to it.
 func TestStoppedAggregatorDelaysNothing(t *testing.T) {
 	t.Parallel()
-	const soon = 30 * time.Second
+	const soon = 150 * time.Second // half of the wait that nobody may have to sit through
 	f := mixtest.NewRoles(t, miniotest.Shared(t), "ACK_WAIT=5m")
 	f.StartNATS(t)
 	f.Start(t, "api")

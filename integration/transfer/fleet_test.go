@@ -29,8 +29,11 @@ import (
 
 const (
 	settles = 300 * time.Second // until everything has its outcome
-	comes   = 60 * time.Second  // until something has happened that must
-	mib     = 1 << 20
+	// comes is how long something may take that must happen. It may be a hundred MiB, with a race detector, on a machine that has other things to
+	// do; and where parts that wait for their source have all slots, other items get one when those were given up twice, each time after the
+	// idle timeout.
+	comes = settles
+	mib   = 1 << 20
 )
 
 // small makes little files into ones of many parts, and has them shared soon.

@@ -15,7 +15,7 @@ import (
 )
 
 // dies is how long a process that must die at its failpoint may take to come to it.
-const dies = 60 * time.Second
+const dies = 240 * time.Second
 
 // chance is a source of random moments whose seed the test's log tells.
 func chance(t *testing.T) *rand.Rand {

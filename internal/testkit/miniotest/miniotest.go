@@ -29,9 +29,9 @@ import (
 
 const (
 	startTries = 3 // somebody else may take the port before MinIO does
-	startLimit = time.Minute
-	stopLimit  = 20 * time.Second
-	callLimit  = 20 * time.Second
+	startLimit = 4 * time.Minute
+	stopLimit  = 2 * time.Minute
+	callLimit  = 2 * time.Minute
 	poll       = 20 * time.Millisecond
 )
 

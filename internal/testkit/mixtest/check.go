@@ -76,7 +76,7 @@ func (w *World) checkItem(t testing.TB, index int, r *protocol.Receipt, c *Copy)
 
 // goneLimit is how long an item that is copied once more after a crash, although it had its outcome, may keep its hidden file after its
 // batch has ended.
-const goneLimit = 30 * time.Second
+const goneLimit = 240 * time.Second
 
 // CheckNothingHidden fails the test if a hidden file stays in the sandbox.
 func (w *World) CheckNothingHidden(t testing.TB) {
