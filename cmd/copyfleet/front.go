@@ -48,6 +48,7 @@ type frontConfig struct {
 	room          func() error // why nothing may be accepted now; nil: nothing speaks against it
 	ready         []readyCheck
 	telemetry     *telemetry
+	staging       *object.Staging
 }
 
 // startFront listens and serves.
@@ -90,11 +91,15 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 		return err //nolint:wrapcheck // says what it was
 	}
 	f.followed.Go(func() { pipeline.Follow(living) })
+	sessions, err := f.openUploads(ctx, living, cfg, conn, pipeline, log)
+	if err != nil {
+		return err
+	}
 	f.server, err = producer.New(producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
 		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version, MaxQueued: cfg.flags.MaxQueued,
 	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline,
-		Manifests: manifests{objects}, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
+		Manifests: manifests{objects}, Uploads: sessions, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
 	if err != nil {
 		return exitWith(exitUsage, "%w", err)
 	}

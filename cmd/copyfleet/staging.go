@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/broker"
+	"github.com/copyfleet/copyfleet/producer"
 	"github.com/copyfleet/copyfleet/producer/uploads"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/object"
@@ -23,9 +26,19 @@ func (f s3Flags) staging(objects *object.Store) (*object.Staging, error) {
 	return bucket, nil
 }
 
-// uploads are the limits of upload sessions.
-func (f apiFlags) uploads() uploads.Config {
-	return uploads.Config{Quota: int64(f.UploadQuota), Largest: int64(f.MaxUpload), Expiry: f.UploadExpiry}
+// openUploads opens the upload sessions, and looks after those that nobody else does until living ends.
+func (f *front) openUploads(
+	ctx, living context.Context, cfg frontConfig, conn *broker.Conn, pipeline *producer.Pipeline, log *slog.Logger,
+) (*uploads.Service, error) {
+	sessions, err := uploads.New(ctx, uploads.Config{
+		Quota: int64(cfg.flags.UploadQuota), Largest: int64(cfg.flags.MaxUpload), Expiry: cfg.flags.UploadExpiry,
+		Logger: log, Metrics: cfg.telemetry.metrics,
+	}, conn, staged{cfg.staging}, pipeline.UploadQueue())
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was
+	}
+	f.followed.Go(func() { sessions.Run(living) })
+	return sessions, nil
 }
 
 // staged lets upload sessions keep parts without knowing the store. Their parts are numbered from 0, those of the store from 1.
@@ -42,7 +55,7 @@ type stagedObject interface {
 func (s staged) Bucket() string { return s.bucket.Bucket() }
 
 func (s staged) object(key string) (stagedObject, error) {
-	o, ok := s.bucket.Destination(key).(stagedObject)
+	o, ok := s.bucket.Destination(s.Bucket(), key).(stagedObject)
 	if !ok {
 		return nil, fmt.Errorf("%w: its driver cannot keep parts", uploads.ErrStagingRefuses)
 	}
@@ -76,7 +89,7 @@ func (s staged) PutPart(ctx context.Context, key, multipart string, number int, 
 // PutWhole implements uploads.Staging.
 func (s staged) PutWhole(ctx context.Context, key string, size int64, body io.Reader) (int64, error) {
 	from := &watchedBody{body: body}
-	stored, err := s.bucket.Destination(key).Put(ctx, storage.Content{Body: from, Size: size})
+	stored, err := s.bucket.Destination(s.Bucket(), key).Put(ctx, storage.Content{Body: from, Size: size})
 	if err != nil {
 		return 0, from.explain(ctx, err, size)
 	}

@@ -53,7 +53,7 @@ func TestStaged(t *testing.T) {
 	expectBody(t, err, refusal)
 	_, err = s.PutPart(t.Context(), key, multipart, 0, 5, strings.NewReader("oth"))
 	expectBody(t, err, io.ErrUnexpectedEOF)
-	lister := s.bucket.Destination(key).(storage.PartLister)
+	lister := s.bucket.Destination(s.Bucket(), key).(storage.PartLister)
 	if parts, err := lister.ListParts(t.Context(), multipart); err != nil || len(parts) != 1 || parts[0].Number != 1 || parts[0].ETag != part.ETag {
 		t.Errorf("what is stored is %+v, %v, want %+v: a body that breaks off changed it", parts, err, part)
 	}
@@ -75,7 +75,7 @@ func TestStaged(t *testing.T) {
 	}
 	_, err = s.PutWhole(t.Context(), key, -1, io.MultiReader(strings.NewReader("x"), iotest.ErrReader(refusal)))
 	expectBody(t, err, refusal)
-	if o, err := s.bucket.Source(key).Open(t.Context()); err != nil || o.Size < 0 {
+	if o, err := s.bucket.Source(s.Bucket(), key).Open(t.Context()); err != nil || o.Size < 0 {
 		t.Errorf("the object is not there: %v", err)
 	} else {
 		o.Body.Close()
@@ -83,7 +83,7 @@ func TestStaged(t *testing.T) {
 	if err := s.Clean(t.Context(), key, "", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.bucket.Source(key).Open(t.Context()); storage.ClassOf(err) != storage.NotFound {
+	if _, err := s.bucket.Source(s.Bucket(), key).Open(t.Context()); storage.ClassOf(err) != storage.NotFound {
 		t.Errorf("the object is left: %v", err)
 	}
 }

@@ -46,8 +46,8 @@ func (s *Sandboxes) place(org, sandbox, name string) place {
 
 // check refuses names that are none, and what is not for the caller.
 func (p place) check(op string) error {
-	if p.staging {
-		return checkNames(op, p.bucket, p.key)
+	if p.staging != "" {
+		return p.checkStaged(op)
 	}
 	if p.file == (file{}) {
 		if r, ok := p.store.reservation(p.bucket, p.key); ok {

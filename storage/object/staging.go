@@ -22,12 +22,24 @@ func (s *Store) Staging(bucket string) (*Staging, error) {
 // Bucket is its name.
 func (s *Staging) Bucket() string { return s.bucket }
 
-// Source returns an object to read.
-func (s *Staging) Source(key string) storage.Source { return &source{s.place(key)} }
+// Source returns an object to read. That of another bucket, where uploads were staged under another configuration, refuses all calls.
+func (s *Staging) Source(bucket, key string) storage.Source { return &source{s.place(bucket, key)} }
 
 // Destination returns an object to write, as [Store.Destination] does.
-func (s *Staging) Destination(key string) storage.Destination { return &destination{s.place(key)} }
+func (s *Staging) Destination(bucket, key string) storage.Destination {
+	return &destination{s.place(bucket, key)}
+}
 
-func (s *Staging) place(key string) place {
-	return place{store: s.store, bucket: s.bucket, key: key, staging: true}
+func (s *Staging) place(bucket, key string) place {
+	return place{store: s.store, bucket: bucket, key: key, staging: s.bucket}
+}
+
+// checkStaged refuses what is not in the bucket of uploads.
+func (p place) checkStaged(op string) error {
+	if p.bucket == p.staging {
+		return checkNames(op, p.bucket, p.key)
+	}
+	e := storage.Errorf(storage.Unavailable, "staged_elsewhere", op, p.subject(), "the upload is in the bucket %q, and uploads are staged in %q now", p.bucket, p.staging)
+	e.Hint = "--staging-bucket names the bucket; every role has the same."
+	return e
 }

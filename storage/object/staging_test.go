@@ -29,7 +29,7 @@ func TestStagingMakesItsBucket(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, e endpoint) {
 		s, staging := e.staging(t)
-		d := staging.Destination("k").(storage.PartDestination)
+		d := staging.Destination(staging.Bucket(), "k").(storage.PartDestination)
 		if _, err := d.(storage.PartLister).ListParts(t.Context(), "plain.none"); err == nil {
 			t.Error("an upload in a bucket that is not there has parts")
 		} else {
@@ -40,7 +40,7 @@ func TestStagingMakesItsBucket(t *testing.T) {
 				t.Errorf("cleaning up where nothing is: %v", clean)
 			}
 		}
-		_, err := staging.Source("k").Open(t.Context())
+		_, err := staging.Source(staging.Bucket(), "k").Open(t.Context())
 		refused{storage.NotFound, "source_object_not_found"}.check(t, err, staging.Bucket(), "k")
 		upload, err := d.Begin(t.Context(), storage.PartContent{Size: 3, PartSize: 5 << 20})
 		if err != nil {
@@ -53,7 +53,7 @@ func TestStagingMakesItsBucket(t *testing.T) {
 		if _, err := d.Complete(t.Context(), upload, storage.PartContent{Size: 3, PartSize: 5 << 20}, []storage.PartStored{part}, nil); err != nil {
 			t.Fatal(err)
 		}
-		o, err := staging.Source("k").Open(t.Context())
+		o, err := staging.Source(staging.Bucket(), "k").Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestStagingIsReserved(t *testing.T) {
 	onEach(t, func(t *testing.T, e endpoint) {
 		s, staging := e.staging(t)
 		bucket := staging.Bucket()
-		if _, err := staging.Destination("a/b").Put(t.Context(), content("secret")); err != nil {
+		if _, err := staging.Destination(staging.Bucket(), "a/b").Put(t.Context(), content("secret")); err != nil {
 			t.Fatal(err)
 		}
 		public := e.newBucket(t)
@@ -100,6 +100,11 @@ func TestStagingIsReserved(t *testing.T) {
 		if got, _ := e.peek(t, bucket, "a/b"); string(got) != "secret" {
 			t.Errorf("the staged object is %q", got)
 		}
+		// The way that is left leads nowhere else.
+		_, err := staging.Destination(public, "k").Put(t.Context(), content("x"))
+		refused{storage.Unavailable, "staged_elsewhere"}.check(t, err, public, "k")
+		_, err = staging.Source(public, "k").Open(t.Context())
+		refused{storage.Unavailable, "staged_elsewhere"}.check(t, err, public, "k")
 	})
 }
 

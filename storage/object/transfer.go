@@ -27,12 +27,12 @@ func (s *Store) Destination(bucket, key string) storage.Destination {
 type place struct {
 	store       *Store
 	bucket, key string
-	file        file // of a sandbox, that the object holds; the zero value if it is an object for its own sake
-	staging     bool // the object is reached as one of the bucket of uploads
+	file        file   // of a sandbox, that the object holds; the zero value if it is an object for its own sake
+	staging     string // the bucket of uploads, if the object is reached as one of it; ""
 }
 
 // makesBucket reports whether a missing bucket is made at its first use.
-func (p place) makesBucket() bool { return p.store.cfg.AutoBuckets || p.staging }
+func (p place) makesBucket() bool { return p.store.cfg.AutoBuckets || p.staging != "" }
 
 func (p place) subject() string {
 	if p.file != (file{}) {
@@ -177,7 +177,7 @@ func (p place) explainMissing(ctx context.Context, e *storage.Error, side string
 		// Some answer an unknown key with 404.
 		e.Class, e.Code, e.Message = denied.Class, denied.Code, denied.Message
 	case lookErr != nil || exists:
-	case side == "source" && (p.file != (file{}) || p.staging) && p.makesBucket(): // nothing was written to it yet
+	case side == "source" && (p.file != (file{}) || p.staging != "") && p.makesBucket(): // nothing was written to it yet
 	case side == "dest" && p.makesBucket():
 		e.Class, e.Code = storage.Unavailable, bucketVanished
 		e.Message = "the bucket was removed a moment ago; the next attempt makes it once more"
