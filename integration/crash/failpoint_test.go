@@ -47,6 +47,8 @@ var elsewhere = map[failpoint.Point]string{
 
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
+
+	failpoint.UploadPartsCommitted: "TestAggregatorKilledWhileKeepingUploads", failpoint.UploadPartsTold: "TestAggregatorKilledWhileKeepingUploads",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

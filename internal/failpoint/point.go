@@ -68,8 +68,12 @@ const (
 	WaitersTold     Point = "waiters_told"     // waiting calls were told
 	PartsCommitted  Point = "parts_committed"  // what is known of parts is in KV
 	PartsTold       Point = "parts_told"       // who waits for them was told
-	BundlesDone     Point = "bundles_done"     // the bundles were acknowledged, perhaps not yet sent
-	Trimmed         Point = "trimmed"          // the queue was trimmed
+
+	UploadPartsCommitted Point = "upload_parts_committed" // what is known of the parts of upload sessions is in KV
+	UploadPartsTold      Point = "upload_parts_told"      // who waits for it was told
+
+	BundlesDone Point = "bundles_done" // the bundles were acknowledged, perhaps not yet sent
+	Trimmed     Point = "trimmed"      // the queue was trimmed
 )
 
 // The steps of the feeder (aggregator/doc.go).
@@ -93,6 +97,6 @@ var Points = []Point{
 	Fetched, ClaimStored, SessionRead, SessionPartsLost, SessionAssembled, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,
-	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
+	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, UploadPartsCommitted, UploadPartsTold, BundlesDone, Trimmed,
 	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, SweepAsked, BatchEmptied, BatchRemoved,
 }
