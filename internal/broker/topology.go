@@ -144,7 +144,9 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas: c.replicas,
 		},
 	)
-	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket, UploadBucket} {
+	for _, bucket := range []string{
+		BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket, UploadBucket,
+	} {
 		list = append(list, c.bucketStream(bucket))
 	}
 	return list
