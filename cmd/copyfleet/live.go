@@ -20,7 +20,7 @@ type liveView struct {
 	items map[int]*shownItem
 	said  string
 
-	quit, done chan struct{}
+	stop func() error
 }
 
 type shownItem struct {
@@ -38,11 +38,8 @@ const (
 )
 
 func newLiveView(env *environment, term terminal) *liveView {
-	v := &liveView{
-		env: env, block: &block{term: term, out: env.stdout}, items: map[int]*shownItem{},
-		quit: make(chan struct{}), done: make(chan struct{}),
-	}
-	go v.redraw()
+	v := &liveView{env: env, block: &block{term: term, out: env.stdout}, items: map[int]*shownItem{}}
+	v.stop = v.block.keep(v.lines)
 	return v
 }
 
@@ -66,34 +63,13 @@ func (v *liveView) note(text string) {
 
 // close takes the block away and leaves the result.
 func (v *liveView) close(b *batch) error {
-	close(v.quit)
-	<-v.done
-	if err := v.block.draw(nil); err != nil || b == nil {
+	if err := v.stop(); err != nil || b == nil {
 		return err
 	}
 	if !b.State.Final() {
 		return b.write(v.env.stdout, v.block.term, time.Now())
 	}
 	return b.writeEnd(v.env.stdout, v.block.term, time.Now())
-}
-
-// redraw draws until the end. A terminal that takes nothing any more is not told so here: close finds out.
-func (v *liveView) redraw() {
-	defer close(v.done)
-	tick := time.NewTicker(drawEvery)
-	defer tick.Stop()
-	var drawn []string
-	for {
-		select {
-		case <-v.quit:
-			return
-		case now := <-tick.C:
-			if lines := v.lines(now); !slices.Equal(lines, drawn) {
-				_ = v.block.draw(lines) // close tries again and tells
-				drawn = lines
-			}
-		}
-	}
 }
 
 func (v *liveView) lines(now time.Time) []string {

@@ -14,10 +14,10 @@ import (
 
 // sender sends a manifest.
 type sender struct {
-	api    *client
-	env    *environment
-	upload *upload
-	term   terminal
+	api        *client
+	env        *environment
+	submission *submission
+	term       terminal
 
 	sent atomic.Int64 // bytes of this try
 }
@@ -26,17 +26,17 @@ type sender struct {
 func (s *sender) safely(ctx context.Context, out any) error {
 	return insist(ctx, s.env, func() (bool, error) {
 		err := s.send(ctx, out)
-		return s.upload.manifest.again(), err
+		return s.submission.manifest.again(), err
 	})
 }
 
-// errGrew and errShrank tell that a file is not what it was a moment before.
+// errShrank tells that a file is not what it was a moment before.
 var errShrank = errors.New("the manifest has become shorter while it was read")
 
 // send sends the manifest once.
 func (s *sender) send(ctx context.Context, out any) error {
 	s.sent.Store(0)
-	m, u := s.upload.manifest, s.upload
+	m, u := s.submission.manifest, s.submission
 	body, length := m.body(), m.length()
 	if len(u.prefix)+len(u.suffix) > 0 || u.skip > 0 {
 		if _, err := io.CopyN(io.Discard, body, int64(u.skip)); err != nil {
@@ -79,24 +79,10 @@ func (s *sender) show(length int64) (stop func()) {
 	if !s.term.live() || s.env.json {
 		return func() {}
 	}
-	quit, done := make(chan struct{}), make(chan struct{})
+	start := time.Now()
 	b := &block{term: s.term, out: s.env.stdout}
-	go func() {
-		defer close(done)
-		start := time.Now()
-		tick := time.NewTicker(drawEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-quit:
-				_ = b.draw(nil) // the next who prints is told what is wrong
-				return
-			case now := <-tick.C:
-				_ = b.draw([]string{s.line(length, now.Sub(start))}) // as above
-			}
-		}
-	}()
-	return func() { close(quit); <-done }
+	keep := b.keep(func(now time.Time) []string { return []string{s.line(length, now.Sub(start))} })
+	return func() { _ = keep() } // the next who prints is told what is wrong
 }
 
 func (s *sender) line(length int64, took time.Duration) string {
@@ -127,36 +113,4 @@ func (r *countedReader) Read(p []byte) (int, error) {
 		r.short = true
 	}
 	return n, err //nolint:wrapcheck // an io.Reader
-}
-
-const (
-	// insistFor is how long a call is tried again that the API was too busy for, or whose connection broke off.
-	insistFor    = time.Minute
-	longestPause = 15 * time.Second
-)
-
-// insist makes a call until it has an answer that says something, or insistFor has passed. A first call that reaches nobody is not
-// tried again: there is nothing there. try also returns whether it may be tried again at all.
-func insist(ctx context.Context, env *environment, try func() (bool, error)) error {
-	start := time.Now()
-	for n, pause := 1, firstPause; ; n++ {
-		again, err := try()
-		after, worth := temporary(err)
-		if err == nil || !again || !worth || ctx.Err() != nil {
-			return err
-		}
-		if e, ok := errors.AsType[*exitError](err); n == 1 && ok && e.reason == "unreachable" {
-			return err
-		}
-		pause = min(max(pause*2, after), longestPause)
-		if time.Since(start)+pause > insistFor {
-			return err
-		}
-		env.note(fmt.Sprintf("%s; trying again in %s", err, span(pause)))
-		select {
-		case <-ctx.Done():
-			return interrupted(ctx)
-		case <-time.After(pause):
-		}
-	}
 }
