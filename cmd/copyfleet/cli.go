@@ -32,6 +32,7 @@ type cli struct {
 	Retry      retryCmd      `cmd:"" help:"Run the failed items of a batch again, as a new batch."`
 	Report     reportCmd     `cmd:"" help:"Write what became of every item of a batch."`
 	Dead       deadCmd       `cmd:"" help:"List failed items of all batches, and run them again."`
+	Upload     uploadCmd     `cmd:"" help:"Put a file, a directory or the standard input into a sandbox, in parts that are not sent twice."`
 	Presign    presignCmd    `cmd:"" help:"Make a URL that lets its holder read or write one object for a while."`
 	Keys       keysCmd       `cmd:"" help:"Make, list and revoke API keys."`
 	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
