@@ -301,7 +301,7 @@ func TestArchiveIsUnpacked(t *testing.T) {
 					r.Bytes != k.upload.Length || r.SHA256 != hexOf(k.data) || !there {
 					t.Errorf("visible %t: %+v, %+v", there, r, r.Failure)
 				}
-				if dest.policy != want || dest.limits != treeLimits || dest.temp == "" {
+				if dest.policy != want || dest.limits != TreeLimits || dest.temp == "" {
 					t.Errorf("policy %d, limits %+v, temp %q", dest.policy, dest.limits, dest.temp)
 				}
 				if read := k.gets.Load(); read != k.upload.Length {

@@ -15,15 +15,15 @@ type TreeDriver interface {
 	Tree(org, sandbox, path string, policy storage.TreePolicy, limits storage.TreeLimits, temp string, stale []string) storage.Destination
 }
 
-// treeLimits bound what one archive may become. The bytes are bounded by the space that is there, too.
-var treeLimits = storage.TreeLimits{Entries: maxTreeEntries, Depth: maxTreeDepth, Bytes: maxTreeBytes}
+// TreeLimits bound what one archive may become. The bytes are bounded by the space that is there, too.
+var TreeLimits = storage.TreeLimits{Entries: maxTreeEntries, Depth: maxTreeDepth, Bytes: maxTreeBytes}
 
 func (c *copier) treeDestination(t *transfer) storage.Destination {
 	driver, ok := c.drivers.Sandboxes.(TreeDriver)
 	if !ok {
 		return unsupported{t.dest.Type}
 	}
-	return driver.Tree(string(t.org), string(t.dest.Sandbox), t.dest.Path, treePolicy(t.conflict), treeLimits, t.temp, t.stale)
+	return driver.Tree(string(t.org), string(t.dest.Sandbox), t.dest.Path, treePolicy(t.conflict), TreeLimits, t.temp, t.stale)
 }
 
 // treePolicy says what is done about a directory that is there.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage/archive"
+	"github.com/copyfleet/copyfleet/worker"
 )
 
 // spoolTree writes a directory as an archive. The same directory makes the same bytes: entries are sorted, and say nothing of owners.
@@ -37,8 +39,29 @@ func (r *uploadRun) spoolTree(ctx context.Context) error {
 	}
 	r.shown.phase("archiving", 0, t.bytes)
 	return r.spooled(ctx, &uploadSource{kind: protocol.UploadTree, from: protocol.UploadArchive}, ".tar", func(w io.Writer) error {
-		return t.archive(ctx, w, r.shown.add)
+		return t.checked(ctx, w, r.shown.add)
 	})
+}
+
+// errNotUnpacked ends the writing of an archive that would not be unpacked.
+var errNotUnpacked = errors.New("it would not be unpacked")
+
+// checked writes the archive, and reads it at once as a worker will, by the same rules: it would be late to hear of them when all has been sent.
+func (t *sourceTree) checked(ctx context.Context, w io.Writer, add func(int64)) error {
+	in, out := io.Pipe()
+	read := make(chan error, 1)
+	go func() {
+		err := archive.Walk(in, worker.TreeLimits, func(archive.Entry) error { return nil })
+		_ = in.CloseWithError(errNotUnpacked) // never fails; where all was read, nobody is told
+		read <- err
+	}()
+	err := t.archive(ctx, io.MultiWriter(w, out), add)
+	_ = out.CloseWithError(err) // never fails; nil is the end
+	refused := <-read
+	if refused != nil && (err == nil || errors.Is(err, errNotUnpacked)) {
+		return hinted(exitWith(exitUsage, "the source: %s cannot be unpacked as it is: %w", t.name, refused), "--exclude GLOB leaves something out.")
+	}
+	return err
 }
 
 // sourceTree is a directory that is to be uploaded.
