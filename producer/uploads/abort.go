@@ -14,7 +14,7 @@ import (
 func (s *Service) Abort(ctx context.Context, name Name) (*Session, error) {
 	for try := range mostRaces {
 		rec, err := s.change(ctx, name, func(u *protocol.Upload) (bool, error) {
-			if s.over(u) {
+			if s.over(u) && try == 0 { // what was canceled for this call is aborted, whatever the time is now
 				return true, s.end(ctx, u, protocol.UploadExpired)
 			}
 			if u.State != protocol.UploadCreating && u.State != protocol.UploadOpen {

@@ -145,7 +145,10 @@ const mebibyte = 1 << 20
 // partSize is that of a session of so many bytes: the smallest, or what makes [MostParts] parts, up to a whole MiB.
 func partSize(length, smallest int64) int64 {
 	each := (length + MostParts - 1) / MostParts
-	return max(smallest, (each+mebibyte-1)/mebibyte*mebibyte)
+	if each <= smallest {
+		return smallest
+	}
+	return (each + mebibyte - 1) / mebibyte * mebibyte
 }
 
 // begin makes what parts are written to, unless that was done. Of several that do so at once one wins, and the others remove what they made.

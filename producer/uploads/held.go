@@ -78,11 +78,13 @@ func (h *held) forward(p []byte) (int, error) {
 func (h *held) finish() error {
 	h.buffer = holdBuffers.Get().(*[holdBack]byte) //nolint:forcetypeassert // nothing else is put there
 	last := h.buffer[:h.length-h.read]
-	n, err := io.ReadFull(h.body, last)
-	h.read += int64(n)
-	_, _ = h.sum.Write(last[:n])
-	if err != nil {
-		return h.broken(err)
+	for rest := last; len(rest) > 0; {
+		n, err := h.body.Read(rest)
+		h.read += int64(n)
+		_, _ = h.sum.Write(rest[:n])
+		if rest = rest[n:]; err != nil && len(rest) > 0 { // not io.ReadFull: it would tell a short body and a broken one alike
+			return h.broken(err)
+		}
 	}
 	var more [1]byte
 	switch n, err := io.ReadFull(h.body, more[:]); {

@@ -409,9 +409,9 @@ func (s *stage) lose(session *Session, number int) {
 }
 
 // reserved is what the quota says.
-func (s *stage) reserved() (sessions int, sum int64) {
+func (s *stage) reserved(box protocol.SandboxID) (sessions int, sum int64) {
 	s.Helper()
-	q, _, err := s.svc.readQuota(s.Context(), org, sandbox)
+	q, _, err := s.svc.readQuota(s.Context(), org, box)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -96,6 +96,9 @@ func (s *Service) taking(ctx context.Context, name Name) (*record, error) {
 	if rec, err = s.begin(ctx, rec); err != nil {
 		return nil, err
 	}
+	if rec, err = s.settle(ctx, rec); err != nil {
+		return nil, err
+	}
 	return rec, s.refuseUnlessOpen(ctx, rec)
 }
 
