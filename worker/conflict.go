@@ -68,7 +68,11 @@ func (c *copier) meet(ctx context.Context, t transfer, size int64) (came copied,
 		case !same.same:
 			return copied{read: same.read}, false, blame(t, existsError(t))
 		}
-		return same.copied(), true, nil
+		came := same.copied()
+		if t.src.Type == protocol.StagedUpload { // nobody skips what a session publishes
+			came.skip, came.stored, came.method = "", size, protocol.MethodStream
+		}
+		return came, true, nil
 	case protocol.IfDifferent:
 		same := c.compare(ctx, t, size, readFiles)
 		if same.err != nil || !same.same {

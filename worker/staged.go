@@ -86,6 +86,7 @@ func (w *Worker) staged(ctx context.Context, j *job, t *transfer) (*protocol.Upl
 	if u.Version > protocol.UploadVersion || w.copier.drivers.Staging == nil {
 		return nil, noStaging(t)
 	}
+	t.again = t.again || u.Generation > 1 // that batch may have come further than its outcome says
 	t.staged = protocol.Location{Type: protocol.Object, Bucket: u.Bucket, Key: u.Key}
 	failpoint.HitItem(failpoint.SessionRead, t.id)
 	return u, nil

@@ -321,9 +321,54 @@ func TestArchiveIsNotReadInVain(t *testing.T) {
 	}
 	k := newStagedKit(t, dest, bytesOf(99, 9))
 	k.run(t, k.config("w1"))
-	k.publishSession(t, func(item *protocol.ManifestItem) { item.Dest.Type, item.Conflict = protocol.SandboxTree, protocol.FailIfThere })
+	k.publishSession(t, func(item *protocol.ManifestItem) {
+		item.Dest.Type, item.Conflict = protocol.SandboxTree, protocol.FailIfThere
+	})
 	r := k.final(t)
 	if r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists || k.gets.Load() != 0 {
 		t.Errorf("%d bytes were read: %+v, %+v", k.gets.Load(), r, r.Failure)
 	}
+}
+
+// TestPublishedByOneThatDied: what is at a destination that must be new is what the session publishes, since a batch of it came that far before. It
+// has succeeded; a session knows no skipped files.
+func TestPublishedByOneThatDied(t *testing.T) {
+	t.Parallel()
+	for _, same := range []bool{true, false} {
+		dest := &memory.Destination{}
+		k := newStagedKit(t, there{dest}, bytesOf(stagedPart+1, 4))
+		content := k.data
+		if !same {
+			content = bytesOf(stagedPart+1, 5)
+		}
+		k.source = telling{sourceOf(content)}
+		if _, err := dest.Put(t.Context(), storage.Content{Body: bytes.NewReader(content), Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		k.upload.Generation = 2
+		k.run(t, k.config("w1"))
+		k.publishSession(t, func(item *protocol.ManifestItem) { item.Conflict = protocol.FailIfThere })
+		r := k.final(t)
+		if same && (r.State != protocol.ItemSucceeded || r.Bytes != k.upload.Length || r.SHA256 != hexOf(k.data)) {
+			t.Errorf("%+v, %+v", r, r.Failure)
+		}
+		if !same && (r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists) {
+			t.Errorf("another file: %+v, %+v", r, r.Failure)
+		}
+	}
+}
+
+// there is a destination that can be looked at.
+type there struct{ *memory.Destination }
+
+func (d there) Look(context.Context) (storage.Look, error) {
+	data, exists := d.Bytes()
+	return storage.Look{Checked: true, Exists: exists, Size: int64(len(data))}, nil
+}
+
+// telling is a source that tells of itself.
+type telling struct{ *memory.Source }
+
+func (s telling) Stat(context.Context) (storage.Stat, error) {
+	return storage.Stat{Size: int64(len(s.Data))}, nil
 }

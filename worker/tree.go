@@ -52,10 +52,21 @@ func (c *copier) settleTree(ctx context.Context, t transfer) (came copied, settl
 	if err != nil {
 		return copied{}, false, blame(t, err)
 	}
-	if there && !t.again {
-		return copied{}, false, blame(t, existsError(t))
+	if !there {
+		return copied{}, false, nil
 	}
-	return copied{}, false, nil
+	if t.again {
+		if came, settled, err = c.sameTree(ctx, t); err != nil {
+			return copied{read: came.read}, false, err
+		}
+	}
+	if !settled {
+		return copied{read: came.read}, false, blame(t, existsError(t))
+	}
+	if err := t.fence(); err != nil {
+		return copied{}, false, err
+	}
+	return came, true, nil
 }
 
 // unpacked is what an archive became, as receipts tell it.
