@@ -3,11 +3,11 @@
 // An item's way through the files: intake.go fetches it for a free slot, settled.go looks whether it has its outcome already and
 // control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
 // manifest.go finds what it asks for, hosts.go has it wait for its hosts (park.go puts away what would wait for long), attempt.go runs it in
-// its slot, staged.go and assemble.go have an object made of what an upload session staged, conflict.go and compare.go look at what is at the destination already, servercopy.go lets a store copy by itself, copy.go joins
-// source and destination in all other cases, clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a
-// verdict, finish.go makes a receipt of it, report.go stores the news (sole.go those of an item that is all of its batch), and only then is
-// the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
-// what is read to what the caller expects.
+// its slot, staged.go and assemble.go have an object made of what an upload session staged, conflict.go and compare.go look at what is at
+// the destination already, servercopy.go lets a store copy by itself, copy.go joins source and destination in all other cases,
+// clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a verdict, finish.go makes a receipt of it,
+// report.go stores the news (sole.go those of an item that is all of its batch), and only then is the delivery acknowledged. heartbeat.go
+// keeps what is held; drain.go hands back. verify.go holds what is read to what the caller expects.
 //
 // Beside copying, a worker tells of the end of a batch (notify.go), which comes through the queue like an item; it tells how far items
 // are that take long (progress.go); and it answers what would become of items (plan.go), over core NATS and beside its slots.

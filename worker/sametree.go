@@ -29,7 +29,7 @@ func (c *copier) sameTree(ctx context.Context, t transfer) (came copied, same bo
 	defer c.progress.end(meter)
 	meter.progress = c.progress
 	count := &protocol.Unpacked{}
-	err = archive.Walk(meter, treeLimits, func(e archive.Entry) error {
+	err = archive.Walk(meter, TreeLimits, func(e archive.Entry) error {
 		switch e.Kind {
 		case archive.File:
 			count.Files++
