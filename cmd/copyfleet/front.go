@@ -21,7 +21,7 @@ import (
 // Limits of the API's connections. There is no limit on writing: a copy call answers when its batch ends.
 const (
 	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 5 * time.Minute // of a request with its body
+	readTimeout       = 5 * time.Minute // of a request with its body, unless its handler sets another deadline as bytes come
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	frontShutdown     = 5 * time.Second

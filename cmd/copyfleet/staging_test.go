@@ -13,7 +13,10 @@ import (
 	"github.com/copyfleet/copyfleet/producer/uploads"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/object"
+	"github.com/copyfleet/copyfleet/worker"
 )
+
+var _ worker.TreeDriver = (*object.Sandboxes)(nil)
 
 // stagedAt opens the staging bucket of an S3 as api does.
 func stagedAt(t *testing.T, f s3Flags) (staged, *object.Store) {

@@ -48,7 +48,8 @@ func (s *Store) reserve(r reserve) error {
 		return nil
 	}
 	if i := slices.IndexFunc(s.reserved, r.meets); i >= 0 {
-		return storage.Errorf(storage.Invalid, CodeReserved, "reserve", subject(r.bucket, r.prefix), "it is reserved for something else: %s", s.reserved[i].purpose)
+		return storage.Errorf(storage.Invalid, CodeReserved, "reserve", subject(r.bucket, r.prefix),
+			"it is reserved for something else: %s", s.reserved[i].purpose)
 	}
 	s.reserved = append(s.reserved, r)
 	return nil

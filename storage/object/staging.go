@@ -39,7 +39,8 @@ func (p place) checkStaged(op string) error {
 	if p.bucket == p.staging {
 		return checkNames(op, p.bucket, p.key)
 	}
-	e := storage.Errorf(storage.Unavailable, "staged_elsewhere", op, p.subject(), "the upload is in the bucket %q, and uploads are staged in %q now", p.bucket, p.staging)
+	e := storage.Errorf(storage.Unavailable, "staged_elsewhere", op, p.subject(),
+		"the upload is in the bucket %q, and uploads are staged in %q now", p.bucket, p.staging)
 	e.Hint = "--staging-bucket names the bucket; every role has the same."
 	return e
 }

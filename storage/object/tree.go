@@ -231,7 +231,7 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n += int64(n)
-	c.ended = c.ended || err == io.EOF //nolint:errorlint // an error that wraps io.EOF is a broken connection, not the end
+	c.ended = c.ended || err == io.EOF // an error that wraps io.EOF is a broken connection, not the end
 	return n, err                      //nolint:wrapcheck // what the body said is told as it is
 }
 
@@ -241,7 +241,7 @@ func (t *tree) Discard() error {
 	if err := t.check(op); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), slowTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), slowTimeout) //nolint:forbidigo // who cleans up has none: the item has ended
 	defer cancel()
 	return t.discard(ctx)
 }
