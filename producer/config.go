@@ -21,6 +21,7 @@ const (
 	DefaultMaxBuffered = 256 << 20
 	DefaultMaxItems    = 1_000_000
 	DefaultMaxQueued   = 5_000_000
+	DefaultMaxParts    = 256
 )
 
 const (
@@ -28,6 +29,7 @@ const (
 	limitMaxBody  = 1 << 30
 	limitMaxItems = 1_000_000
 	limitQueued   = 1_000_000_000
+	limitMaxParts = 100_000
 )
 
 // Config is all that can be set about the API front. The zero value is usable but for DefaultOrg, which
@@ -55,6 +57,10 @@ type Config struct {
 	// MaxQueued bounds the items that were accepted and have not ended, over all tenants: a batch that would exceed it is answered 429
 	// with Retry-After. 0: [DefaultMaxQueued]; at most a billion.
 	MaxQueued int
+
+	// MaxParts bounds the parts of uploads that are received at one moment, over all tenants, of which those of one org have three
+	// quarters; one beyond it is answered 503 with Retry-After. 0: [DefaultMaxParts]; at most 100,000.
+	MaxParts int
 
 	// AutoSandboxes lets an unknown sandbox come into being, in the default pool, at its first use. False: 404.
 	AutoSandboxes bool
@@ -104,6 +110,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxQueued == 0 {
 		c.MaxQueued = DefaultMaxQueued
 	}
+	if c.MaxParts == 0 {
+		c.MaxParts = DefaultMaxParts
+	}
 	if c.Version == "" {
 		c.Version = "dev"
 	}
@@ -125,6 +134,8 @@ func (c Config) Validate() error {
 		return &ConfigError{"MaxItems", "between 0 and 1000000", c.MaxItems}
 	case c.MaxQueued < 0 || c.MaxQueued > limitQueued:
 		return &ConfigError{"MaxQueued", "between 0 and 1000000000", c.MaxQueued}
+	case c.MaxParts < 0 || c.MaxParts > limitMaxParts:
+		return &ConfigError{"MaxParts", "between 0 and 100000", c.MaxParts}
 	case c.DefaultOrg != "" && !protocol.ValidID(string(c.DefaultOrg)):
 		return &ConfigError{"DefaultOrg", "letters, digits, '.', '_' and '-', at most 128, or empty", c.DefaultOrg}
 	case c.GrantAll && c.DefaultOrg == "":

@@ -84,8 +84,11 @@ type Server struct {
 	metrics   *observe.Metrics
 	traces    *observe.Traces
 	budget    *budget
-	document  []byte // the API description, with the version filled in
-	handler   http.Handler
+	// partsAtOnce counts the parts of uploads that are being received: they are streamed, but each takes a buffer and a connection to the
+	// storage.
+	partsAtOnce *budget
+	document    []byte // the API description, with the version filled in
+	handler     http.Handler
 
 	uploadPatience time.Duration // in which an upload must make progress
 }
@@ -114,6 +117,7 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		metrics:        deps.Metrics,
 		traces:         deps.Traces,
 		budget:         newBudget(cfg.MaxBuffered, cfg.MaxBody),
+		partsAtOnce:    newBudget(int64(cfg.MaxParts), 1),
 		document:       describe(cfg.Version),
 	}
 	deps.Pipeline.backlog.limit = cfg.MaxQueued

@@ -1,0 +1,135 @@
+package producer
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/copyfleet/copyfleet/producer/uploads"
+	"github.com/copyfleet/copyfleet/protocol"
+)
+
+const (
+	defaultSessions = 50
+	maxSessions     = 200
+)
+
+// takesUploads answers for a server without upload sessions.
+func (s *Server) takesUploads(w http.ResponseWriter, r *http.Request) bool {
+	if s.uploads == nil {
+		writeProblem(w, r, newProblem(CodeNotFound, "This server takes no uploads."))
+	}
+	return s.uploads != nil
+}
+
+// sessionName names the session of a request, or answers that there is none. What cannot exist is not there. Whether the sandbox is
+// registered does not matter: a session that was begun can be brought to its end.
+func (s *Server) sessionName(w http.ResponseWriter, r *http.Request) (uploads.Name, bool) {
+	name := uploads.Name{
+		Org: principalOf(r).Org, Sandbox: protocol.SandboxID(r.PathValue("id")), ID: protocol.UploadID(r.PathValue("upload_id")),
+	}
+	if !protocol.ValidID(string(name.Sandbox)) {
+		writeProblem(w, r, newProblem(CodeSandboxNotFound, noSuchSandbox))
+		return name, false
+	}
+	if !name.ID.Valid() {
+		writeProblem(w, r, newProblem(CodeUploadNotFound, "There is no such upload session."))
+		return name, false
+	}
+	return name, s.takesUploads(w, r)
+}
+
+func sessionPath(sandbox protocol.SandboxID, id protocol.UploadID) string {
+	return "/v1/sandboxes/" + string(sandbox) + "/uploads/" + string(id)
+}
+
+// showUpload answers GET /v1/sandboxes/{id}/uploads/{upload_id}.
+func (s *Server) showUpload(w http.ResponseWriter, r *http.Request) {
+	name, ok := s.sessionName(w, r)
+	if !ok {
+		return
+	}
+	session, err := s.uploads.Show(r.Context(), name)
+	if err != nil {
+		s.refuseUpload(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, viewOfSession(session))
+}
+
+// listUploads answers GET /v1/sandboxes/{id}/uploads: the newest first.
+func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) {
+	name := uploads.Name{Org: principalOf(r).Org, Sandbox: protocol.SandboxID(r.PathValue("id"))}
+	if p := s.sandboxMayBe(name.Org, name.Sandbox); p != nil {
+		writeProblem(w, r, *p)
+		return
+	}
+	limit := defaultSessions
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxSessions {
+			writeProblem(w, r, newProblem(CodeInvalidRequest, "limit must be a number from 1 to "+itoa(maxSessions)+"."))
+			return
+		}
+		limit = n
+	}
+	if !s.takesUploads(w, r) {
+		return
+	}
+	sessions, err := s.uploads.List(r.Context(), name, limit)
+	if err != nil {
+		s.refuseUpload(w, r, err)
+		return
+	}
+	answer := sessionList{Sessions: make([]sessionView, len(sessions))}
+	for i, session := range sessions {
+		answer.Sessions[i] = viewOfSession(session)
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// abortUpload answers DELETE /v1/sandboxes/{id}/uploads/{upload_id}. One that is being published is canceled first, and is aborted unless it
+// came to its end before.
+func (s *Server) abortUpload(w http.ResponseWriter, r *http.Request) {
+	name, ok := s.sessionName(w, r)
+	if !ok {
+		return
+	}
+	waiting, cancel := context.WithTimeout(r.Context(), s.cfg.MaxWait)
+	defer cancel()
+	defer s.waits.join(cancel)()
+	session, err := s.abort(waiting, r, name)
+	if err == nil && session.Status == uploads.StatusCompleting {
+		if session, err = s.untilPublished(waiting, name, session); err == nil && session.Status != uploads.StatusCompleting {
+			session, err = s.abort(waiting, r, name) // it is open again, or has ended
+		}
+	}
+	switch {
+	case err != nil:
+		s.refuseUpload(w, r, err)
+	case session.Status == uploads.StatusCompleting:
+		s.uploadGoesOn(w, r, session, "The session is still being published; it is canceled. Ask for it at its Location.")
+	default:
+		writeJSON(w, http.StatusOK, viewOfSession(session))
+	}
+}
+
+// abort ends a session, also if the caller hangs up meanwhile.
+func (s *Server) abort(waiting context.Context, r *http.Request, name uploads.Name) (*uploads.Session, error) {
+	if waiting.Err() != nil && r.Context().Err() != nil {
+		return nil, context.Cause(r.Context())
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.MaxWait)
+	defer cancel()
+	return s.uploads.Abort(ctx, name)
+}
+
+// uploadGoesOn says where to ask for a session that is still being published.
+func (s *Server) uploadGoesOn(w http.ResponseWriter, r *http.Request, session *uploads.Session, message string) {
+	w.Header().Set("Location", sessionPath(session.Sandbox, session.ID))
+	code := CodeStillRunning
+	if s.waits.over() {
+		code = CodeShuttingDown
+	}
+	writeProblem(w, r, newProblem(code, message))
+}
