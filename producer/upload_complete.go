@@ -119,7 +119,7 @@ func (s *Server) writePublished(w http.ResponseWriter, r *http.Request, session 
 
 // notPublished says why a session that is not being published any more is not there; nil: it is.
 func notPublished(session *uploads.Session) *Problem {
-	why := "nothing says why"
+	why := "The upload failed."
 	if session.Failure != nil {
 		why = session.Failure.Message
 	}
@@ -128,7 +128,7 @@ func notPublished(session *uploads.Session) *Problem {
 	case uploads.StatusCompleted:
 		return nil
 	case uploads.StatusFailed:
-		p = newProblem(CodeUploadFailed, "The upload failed for good, and nothing of it is visible: "+why)
+		p = newProblem(CodeUploadFailed, why)
 	case uploads.StatusAborted:
 		p = newProblem(CodeUploadAborted, "The session was aborted.")
 	case uploads.StatusExpired:

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func (s *Server) putPart(w http.ResponseWriter, r *http.Request) {
 
 // refuseBody answers for an error of a call that had a body to read.
 func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request, body *slowBody, err error) {
-	if body.failed != nil {
+	if body.failed != nil || errors.Is(err, uploads.ErrBody) {
 		writeProblem(w, r, newProblem(CodeBodyIncomplete, "The body ended before its announced length, or came too slowly; nothing of it is kept."))
 		return
 	}

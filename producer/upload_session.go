@@ -89,39 +89,21 @@ func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) {
 }
 
 // abortUpload answers DELETE /v1/sandboxes/{id}/uploads/{upload_id}. One that is being published is canceled first, and is aborted unless it
-// came to its end before.
+// came to its end before. It goes on if the caller hangs up.
 func (s *Server) abortUpload(w http.ResponseWriter, r *http.Request) {
 	name, ok := s.sessionName(w, r)
 	if !ok {
 		return
 	}
-	waiting, cancel := context.WithTimeout(r.Context(), s.cfg.MaxWait)
-	defer cancel()
-	defer s.waits.join(cancel)()
-	session, err := s.abort(waiting, r, name)
-	if err == nil && session.Status == uploads.StatusCompleting {
-		if session, err = s.untilPublished(waiting, name, session); err == nil && session.Status != uploads.StatusCompleting {
-			session, err = s.abort(waiting, r, name) // it is open again, or has ended
-		}
-	}
-	switch {
-	case err != nil:
-		s.refuseUpload(w, r, err)
-	case session.Status == uploads.StatusCompleting:
-		s.uploadGoesOn(w, r, session, "The session is still being published; it is canceled. Ask for it at its Location.")
-	default:
-		writeJSON(w, http.StatusOK, viewOfSession(session))
-	}
-}
-
-// abort ends a session, also if the caller hangs up meanwhile.
-func (s *Server) abort(waiting context.Context, r *http.Request, name uploads.Name) (*uploads.Session, error) {
-	if waiting.Err() != nil && r.Context().Err() != nil {
-		return nil, context.Cause(r.Context())
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.MaxWait)
 	defer cancel()
-	return s.uploads.Abort(ctx, name)
+	defer s.waits.join(cancel)()
+	session, err := s.uploads.Abort(ctx, name)
+	if err != nil {
+		s.refuseUpload(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, viewOfSession(session))
 }
 
 // uploadGoesOn says where to ask for a session that is still being published.

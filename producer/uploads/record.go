@@ -126,7 +126,7 @@ func (s *Service) store(ctx context.Context, was *record, next *protocol.Upload)
 }
 
 func changeOf(key string, value any, revision uint64) (broker.Change, error) {
-	data, err := json.Marshal(value)
+	data, err := protocol.Encode(value) // metadata stay as they came
 	if err != nil {
 		return broker.Change{}, fmt.Errorf("encode %s: %w", key, err)
 	}
