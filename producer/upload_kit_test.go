@@ -156,10 +156,11 @@ func (d *dock) foldReport(ctx context.Context, r *protocol.UploadReport) error {
 	pageKey := protocol.UploadPageKey(r.Org, r.Sandbox, r.Upload, protocol.PageOf(r.Part.Number))
 	progressKey := protocol.UploadProgressKey(r.Org, r.Sandbox, r.Upload)
 	page, progress := protocol.UploadPage{Version: protocol.UploadVersion, Multipart: r.Multipart}, protocol.UploadProgress{Version: protocol.UploadVersion}
-	_, err := readInto(ctx, d.bucket, pageKey, &page)
-	if err == nil {
-		_, err = readInto(ctx, d.bucket, progressKey, &progress)
+	paged, err := readInto(ctx, d.bucket, pageKey, &page)
+	if err != nil {
+		return err
 	}
+	progressed, err := readInto(ctx, d.bucket, progressKey, &progress)
 	if err != nil {
 		return err
 	}
@@ -167,14 +168,17 @@ func (d *dock) foldReport(ctx context.Context, r *protocol.UploadReport) error {
 	page.Parts = append(page.Parts, r.Part)
 	progress.Set(r.Part.Number, !r.Part.Lost)
 	progress.Updated = r.Part.Stored
-	for key, v := range map[string]any{pageKey: page, progressKey: progress} {
-		value, err := protocol.Encode(v)
-		if err != nil {
-			return err
-		}
-		if _, err := d.bucket.Put(ctx, key, value); err != nil {
-			return err
-		}
+	var changes [2]broker.Change
+	if changes[0].Value, err = protocol.Encode(page); err == nil {
+		changes[1].Value, err = protocol.Encode(progress)
+	}
+	if err != nil {
+		return err
+	}
+	changes[0].Key, changes[0].Revision = pageKey, paged
+	changes[1].Key, changes[1].Revision = progressKey, progressed
+	if _, err := d.bucket.Commit(ctx, changes[:]); err != nil {
+		return err
 	}
 	return d.conn.UploadChanged(r.Org, r.Sandbox, r.Upload)
 }
