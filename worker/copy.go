@@ -115,6 +115,9 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	if !took {
 		came, err = c.stream(ctx, t)
 	}
+	if t.dest.Type == protocol.SandboxTree && t.again && isExists(err) {
+		return c.lateTree(ctx, t, err)
+	}
 	return late(t, came, err)
 }
 

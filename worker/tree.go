@@ -52,21 +52,26 @@ func (c *copier) settleTree(ctx context.Context, t transfer) (came copied, settl
 	if err != nil {
 		return copied{}, false, blame(t, err)
 	}
-	if !there {
-		return copied{}, false, nil
+	if there && !t.again {
+		return copied{}, false, blame(t, existsError(t))
 	}
-	if t.again {
-		if came, settled, err = c.sameTree(ctx, t); err != nil {
-			return copied{read: came.read}, false, err
-		}
-	}
-	if !settled {
-		return copied{read: came.read}, false, blame(t, existsError(t))
+	return copied{}, false, nil
+}
+
+// lateTree answers for a new directory in whose way something is. If an earlier attempt or batch may have put it there, and it is what the archive
+// would become, the item has what it asked for.
+func (c *copier) lateTree(ctx context.Context, t transfer, exists error) (copied, error) {
+	came, same, err := c.sameTree(ctx, t)
+	switch {
+	case err != nil:
+		return copied{read: came.read}, err
+	case !same:
+		return copied{read: came.read}, exists
 	}
 	if err := t.fence(); err != nil {
-		return copied{}, false, err
+		return copied{read: came.read}, err
 	}
-	return came, true, nil
+	return came, nil
 }
 
 // unpacked is what an archive became, as receipts tell it.
