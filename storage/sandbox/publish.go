@@ -26,7 +26,7 @@ func (t *tree) look(dir directory, name string) (uint32, error) {
 		return 0, t.at.store.fail("open", t.at.place, err)
 	case kind == 0:
 		return 0, nil
-	case t.policy == storage.NewTree:
+	case t.policy == storage.NewTree && (kind != unix.S_IFDIR || len(t.at.stale) == 0):
 		return 0, t.at.exists()
 	case kind == unix.S_IFDIR:
 		return kind, nil
@@ -83,8 +83,24 @@ func (p *publication) show(ctx context.Context) error {
 	case p.policy == storage.MergeTree:
 		p.merged = true
 		return p.merge(ctx, false)
+	case p.policy == storage.NewTree:
+		return p.shownBefore(ctx)
 	}
 	return p.replace()
+}
+
+// shownBefore is the success of a predecessor that died before it could tell it, or a tree that is somebody else's.
+func (p *publication) shownBefore(ctx context.Context) error {
+	same, err := p.alike(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return stopped(ctx, "commit", p.at.place)
+	case err != nil:
+		return p.at.store.fail("compare", p.at.place, err)
+	case !same:
+		return p.at.exists()
+	}
+	return nil
 }
 
 // shown says what became of a rename that replaces nothing.

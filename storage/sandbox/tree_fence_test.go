@@ -208,3 +208,51 @@ func TestTreeFollowsItsDirectory(t *testing.T) {
 		t.Errorf("outside there is\n%s", got)
 	}
 }
+
+// TestNewTreeShownBefore: a worker showed its tree and died before it could say so. Its successor finds what it has itself, and nothing else will do.
+func TestNewTreeShownBefore(t *testing.T) {
+	body := packed(t, "d/", "d/f:"+strings.Repeat("x", 100_000), "d/g:y", "l -> d/f", "h = d/g", "empty/")
+	for name, c := range map[string]struct {
+		change func(b *bench) error
+		stale  []string
+		code   string
+	}{
+		"Same":         {func(*bench) error { return nil }, []string{"first"}, ""},
+		"NotMine":      {func(*bench) error { return nil }, nil, storage.CodeDestinationExists},
+		"MoreBelow":    {func(b *bench) error { return os.WriteFile(b.file("/x/d/more"), nil, 0o600) }, []string{"first"}, storage.CodeDestinationExists},
+		"FillsEmpty":   {func(b *bench) error { return os.Mkdir(b.file("/x/empty/d"), 0o700) }, []string{"first"}, storage.CodeDestinationExists},
+		"Less":         {func(b *bench) error { return os.Remove(b.file("/x/d/g")) }, []string{"first"}, storage.CodeDestinationExists},
+		"OtherContent": {func(b *bench) error { return os.WriteFile(b.file("/x/d/g"), []byte("z"), 0o600) }, []string{"first"}, storage.CodeDestinationExists},
+		"Longer":       {func(b *bench) error { return os.WriteFile(b.file("/x/d/g"), []byte("yy"), 0o600) }, []string{"first"}, storage.CodeDestinationExists},
+		"Empty":        {func(b *bench) error { return os.Truncate(b.file("/x/d/g"), 0) }, []string{"first"}, storage.CodeDestinationExists},
+		"OtherLink": {func(b *bench) error {
+			return errors.Join(os.Remove(b.file("/x/l")), os.Symlink("d/g", b.file("/x/l")))
+		}, []string{"first"}, storage.CodeDestinationExists},
+		"LinkForFile": {func(b *bench) error {
+			return errors.Join(os.Remove(b.file("/x/h")), os.Symlink("d/g", b.file("/x/h")))
+		}, []string{"first"}, storage.CodeDestinationExists},
+		"File": {func(b *bench) error {
+			return errors.Join(os.RemoveAll(b.file("/x")), os.WriteFile(b.file("/x"), nil, 0o600))
+		}, []string{"first"}, storage.CodeDestinationExists},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sandbox.Options{})
+			if _, err := putTree(t.Context(), b.owned("/x", storage.NewTree, "first"), body, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.change(b); err != nil {
+				t.Fatal(err)
+			}
+			before := snapshot(t, b.root)
+			stored, err := putTree(t.Context(), b.owned("/x", storage.NewTree, "second", c.stale...), body, nil)
+			if c.code != "" {
+				expectCode(t, err, storage.Conflict, c.code)
+			} else if err != nil || stored.Unpacked == nil || stored.Unpacked.Files != 4 {
+				t.Errorf("%+v, %v", stored, err)
+			}
+			if after := snapshot(t, b.root); after != before {
+				t.Errorf("the tree changed from\n%s\nto\n%s", before, after)
+			}
+		})
+	}
+}
