@@ -20,7 +20,7 @@ func (s *Service) Complete(ctx context.Context, name Name, whole, trace string) 
 	if rec, err = s.begin(ctx, rec); err != nil {
 		return nil, err
 	}
-	if rec, err = s.settle(ctx, rec); err != nil {
+	if _, err := s.settle(ctx, rec); err != nil {
 		return nil, err
 	}
 	rec, err = s.change(ctx, name, func(u *protocol.Upload) (bool, error) { return s.startCompleting(ctx, u, whole) })

@@ -58,7 +58,7 @@ func (s *Service) reserve(ctx context.Context, u *protocol.Upload) (*record, err
 		case errors.Is(err, broker.ErrConflict): // another call with this key, or another session of the sandbox
 		case !freed && (refused(err, RefusedQuota) || refused(err, RefusedSessions)):
 			freed = true
-			if any, endErr := s.endExpired(ctx, u.Org, u.Sandbox); endErr != nil || !any {
+			if some, endErr := s.endExpired(ctx, u.Org, u.Sandbox); endErr != nil || !some {
 				return nil, errors.Join(endErr, err)
 			}
 		default:

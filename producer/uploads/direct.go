@@ -113,7 +113,7 @@ func (s *Service) tryDirect(ctx context.Context, name Name, fresh *protocol.Uplo
 	}
 	rec, err := s.change(ctx, name, take)
 	if refused(err, RefusedQuota) || refused(err, RefusedSessions) {
-		if any, endErr := s.endExpired(ctx, name.Org, name.Sandbox); endErr != nil || !any {
+		if some, endErr := s.endExpired(ctx, name.Org, name.Sandbox); endErr != nil || !some {
 			return nil, errors.Join(endErr, err)
 		}
 		rec, err = s.change(ctx, name, take)
@@ -142,8 +142,8 @@ func stagedKeys(u *protocol.Upload) []string {
 
 // stageDirect stages the content, if it is what was announced, and returns its length.
 func (s *Service) stageDirect(ctx context.Context, rec *record, d *Direct) (int64, error) {
-	left := rec.Expires.Sub(s.now())
-	ctx, cancel := context.WithTimeoutCause(ctx, left, &Refusal{Code: RefusedExpired, Message: "The content did not come within " + directExpiry.String() + "."})
+	late := &Refusal{Code: RefusedExpired, Message: "The content did not come within " + directExpiry.String() + "."}
+	ctx, cancel := context.WithTimeoutCause(ctx, rec.Expires.Sub(s.now()), late)
 	defer cancel()
 	size := int64(-1)
 	var body interface {

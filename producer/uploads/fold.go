@@ -55,15 +55,11 @@ func (s *Service) tell(ctx context.Context, rec *record, word protocol.UploadPar
 	if err != nil {
 		return err
 	}
+	// The same bytes again are told, too: another front may have stored others in between, whose news is still on its way.
 	word.Stored = s.now()
-	if before != nil {
-		if same(before, &word) {
-			return nil
-		}
-		// Whoever had the last word before may have a clock that is ahead. Here it is known that this came later.
-		if !word.Stored.After(before.Stored) {
-			word.Stored = before.Stored.Add(time.Microsecond)
-		}
+	// Whoever had the last word before may have a clock that is ahead. Here it is known that this came later.
+	if before != nil && !word.Stored.After(before.Stored) {
+		word.Stored = before.Stored.Add(time.Microsecond)
 	}
 	changes, stop, err := s.conn.WatchUpload(rec.Org, rec.Sandbox, rec.ID)
 	if err != nil {

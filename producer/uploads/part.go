@@ -167,5 +167,6 @@ func (s *Service) repeated(ctx context.Context, rec *record, part *Part, body *h
 	if known != nil && !known.Lost && known.SHA256 == body.digest() {
 		return s.view(ctx, rec)
 	}
-	return nil, s.refusal(ctx, rec, RefusedCompleting, "The parts of the upload were put together already, and cannot be replaced. It can be completed, or aborted.")
+	return nil, s.refusal(ctx, rec, RefusedCompleting,
+		"The parts of the upload were put together already, and cannot be replaced. It can be completed, or aborted.")
 }

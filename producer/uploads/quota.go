@@ -109,18 +109,18 @@ func (s *Service) endExpired(ctx context.Context, org protocol.OrgID, sandbox pr
 	if err != nil {
 		return false, err
 	}
-	now, any := s.now(), false
+	now, some := s.now(), false
 	for _, r := range slices.Clone(quota.Reserved) {
 		if !now.After(r.Expires) {
 			continue
 		}
 		rec, err := s.expire(ctx, Name{Org: org, Sandbox: sandbox, ID: r.ID})
 		if err != nil {
-			return any, err
+			return some, err
 		}
-		any = any || rec.State.Final()
+		some = some || rec.State.Final()
 	}
-	return any, nil
+	return some, nil
 }
 
 // expire ends a session whose time is over. One that is being published is left alone until its batch has ended.

@@ -166,7 +166,7 @@ type Limits struct {
 }
 
 // Refusal says why a call is not done. It changed nothing.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is an answer as good as another, and is named for what it is
 	Code    string // one of the Refused constants
 	Message string // one sentence for the caller, with the numbers
 	Missing []Range
@@ -235,7 +235,8 @@ type Service struct {
 func New(ctx context.Context, cfg Config, conn *broker.Conn, staging Staging, queue Queue) (*Service, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Quota < 0 || cfg.Largest < 0 || cfg.Expiry < 0 || cfg.Sessions < 0 {
-		return nil, fmt.Errorf("upload sessions: a limit is negative: quota %d, largest %d, expiry %s, sessions %d", cfg.Quota, cfg.Largest, cfg.Expiry, cfg.Sessions)
+		return nil, fmt.Errorf("upload sessions: a limit is negative: quota %d, largest %d, expiry %s, sessions %d",
+			cfg.Quota, cfg.Largest, cfg.Expiry, cfg.Sessions)
 	}
 	bucket, err := conn.Bucket(ctx, broker.UploadBucket)
 	if err != nil {

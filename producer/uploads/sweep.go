@@ -40,21 +40,29 @@ func (s *Service) Run(ctx context.Context) {
 
 // sweep makes one pass. What it does not come to, a later one does.
 func (s *Service) sweep(ctx context.Context) error {
-	var due []*record
+	var due []*record // of all that are due any is as likely as another, so that those that stay due hold up nobody for good
+	seen := 0
 	err := s.bucket.Scan(ctx, protocol.UploadSessionFilter("", ""), func(e broker.Scanned) bool {
 		rec, err := decode(e.Entry)
 		if err != nil {
 			s.log.Error("a session cannot be read", "key", e.Key, "error", err)
 			return true
 		}
-		if s.due(&rec.Upload) {
-			due = append(due, rec)
+		if !s.due(&rec.Upload) {
+			return true
 		}
-		return len(due) < sweepMost
+		seen++
+		if len(due) < sweepMost {
+			due = append(due, rec)
+		} else if at := rand.N(seen); at < sweepMost { //nolint:gosec // a sample needs no secrecy
+			due[at] = rec
+		}
+		return true
 	})
 	if err != nil {
 		return fmt.Errorf("look for upload sessions: %w", err)
 	}
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 	for _, rec := range due {
 		if err := s.bringOn(ctx, rec); err != nil {
 			s.log.Warn("cannot bring on an upload session yet", "upload", rec.ID, "state", rec.State, "error", err)
@@ -122,11 +130,12 @@ func (s *Service) clean(ctx context.Context, rec *record) error {
 	return err
 }
 
+// forgetParts removes the progress first: the aggregator commits pages under its revision, and can store none from then on.
 func (s *Service) forgetParts(ctx context.Context, rec *record) error {
-	if err := s.bucket.DropAll(ctx, protocol.UploadPageFilter(rec.Org, rec.Sandbox, rec.ID)); err != nil {
+	if err := s.bucket.Drop(ctx, protocol.UploadProgressKey(rec.Org, rec.Sandbox, rec.ID)); err != nil {
 		return fmt.Errorf("forget the parts of %s: %w", rec.ID, err)
 	}
-	if err := s.bucket.Drop(ctx, protocol.UploadProgressKey(rec.Org, rec.Sandbox, rec.ID)); err != nil {
+	if err := s.bucket.DropAll(ctx, protocol.UploadPageFilter(rec.Org, rec.Sandbox, rec.ID)); err != nil {
 		return fmt.Errorf("forget the parts of %s: %w", rec.ID, err)
 	}
 	return nil

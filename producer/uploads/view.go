@@ -148,7 +148,7 @@ func parts(u *protocol.Upload, progress *protocol.UploadProgress) (accepted int6
 			missing = append(missing, Range{First: n, Last: n})
 		}
 	}
-	if u.Direct && (u.State == protocol.UploadOpen || u.State == protocol.UploadCompleting || u.State == protocol.UploadCompleted || u.State == protocol.UploadFailed) {
+	if u.Direct && u.State != protocol.UploadCreating && u.State != protocol.UploadAborted && u.State != protocol.UploadExpired {
 		accepted = u.Length
 	}
 	if len(missing) > 0 {
