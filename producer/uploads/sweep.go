@@ -62,7 +62,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for upload sessions: %w", err)
 	}
-	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) //nolint:gosec // no more does an order
 	for _, rec := range due {
 		if err := s.bringOn(ctx, rec); err != nil {
 			s.log.Warn("cannot bring on an upload session yet", "upload", rec.ID, "state", rec.State, "error", err)
