@@ -22,7 +22,7 @@ type comparison struct {
 func (p *publication) alike(ctx context.Context) (bool, error) {
 	there, err := p.dir.open(p.name)
 	if err != nil {
-		return false, nil //nolint:nilerr // no directory, or none that can be read: not the same
+		return false, nil // no directory, or none that can be read: not the same
 	}
 	defer there.close()
 	c := &comparison{ctx: ctx, a: make([]byte, 64<<10), b: make([]byte, 64<<10), target: make([]byte, maxPath)}

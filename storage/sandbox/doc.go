@@ -44,7 +44,8 @@
 //     moves what is not there, a directory as a whole, and replaces files one by one, each at once; what would be in its way is looked for before it
 //     begins. If something comes in its way later, or the worker dies, what was merged stays, and a repeated merge goes on.
 //     Files keep their permissions, less the umask, and their time of modification; directories let their owner in besides. A successor renames
-//     the hidden directories of its predecessors before it removes them, so that none is shown while it is removed.
+//     the hidden directories of its predecessors before it removes them, so that none is shown while it is removed. If a new tree is there
+//     already that has every name and byte of the one that it unpacked, a predecessor has shown it, and that is success.
 //
 //   - Nothing replaced, with OnlyNew: by a rename that the system refuses where something is, or by a link.
 //
