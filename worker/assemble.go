@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,7 +161,7 @@ func namedParts(numbers []int) string {
 		if end > i {
 			ranges = append(ranges, fmt.Sprintf("%d to %d", numbers[i], numbers[end]))
 		} else {
-			ranges = append(ranges, fmt.Sprint(numbers[i]))
+			ranges = append(ranges, strconv.Itoa(numbers[i]))
 		}
 		i = end + 1
 	}

@@ -82,11 +82,11 @@ func sameBytes(a, b io.Reader) error {
 		x, errX := left.ReadByte()
 		y, errY := right.ReadByte()
 		switch {
-		case errX == io.EOF && errY == io.EOF: //nolint:errorlint // an error that wraps io.EOF is a broken connection
+		case errX == io.EOF && errY == io.EOF:
 			return nil
-		case errX != nil && errX != io.EOF: //nolint:errorlint // as above
+		case errX != nil && errX != io.EOF:
 			return errX //nolint:wrapcheck // of the archive
-		case errY != nil && errY != io.EOF: //nolint:errorlint // as above
+		case errY != nil && errY != io.EOF:
 			return errY //nolint:wrapcheck // of the sandbox
 		case errX != nil, errY != nil, x != y:
 			return errDiffers

@@ -49,8 +49,8 @@ func TestTreeThatIsThereAlready(t *testing.T) {
 	}{
 		"equal":    {func(string) error { return nil }, false, true},
 		"more":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "more"), nil, 0o600) }, false, true},
-		"changed":  {func(dir string) error { return os.WriteFile(filepath.Join(dir, "sub/b"), []byte("two!"), 0o600) }, false, false},
-		"one byte": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "sub/b"), []byte("twO"), 0o600) }, false, false},
+		"changed":  {func(dir string) error { return os.WriteFile(filepath.Join(dir, "sub", "b"), []byte("two!"), 0o600) }, false, false},
+		"one byte": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "sub", "b"), []byte("twO"), 0o600) }, false, false},
 		"missing":  {func(dir string) error { return os.Remove(filepath.Join(dir, "a")) }, false, false},
 		"no file":  {func(dir string) error { return replaceByDirectory(filepath.Join(dir, "a")) }, false, false},
 		"wrong":    {func(string) error { return nil }, true, false},

@@ -124,7 +124,7 @@ func TestArchiveBecomesDirectory(t *testing.T) {
 		t.Errorf("of a later generation: %+v, %+v", r, r.Failure)
 	}
 	for name, content := range map[string]string{"more": "kept", "a": "other"} {
-		if err := os.WriteFile(filepath.Join(k.dir, "d/e", name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(k.dir, "d", "e", name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
