@@ -209,6 +209,10 @@ func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 		b.count()
 		return !b.summary.State.Final()
 	})
+	// Who learns that a session was not published finds the parts missing that were lost.
+	if len(touched) > 0 && !a.uploads.save(ctx, a.sent) {
+		return // as above
+	}
 	a.commit(ctx, touched)
 }
 
@@ -220,7 +224,7 @@ func (a *Aggregator) interval() time.Duration {
 // flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
 func (a *Aggregator) flush(ctx context.Context) bool {
 	defer func(begun time.Time) { a.lasted = time.Since(begun) }(time.Now())
-	if !a.saveReceipts(ctx) || !a.parts.save(ctx, a.pieces) || !a.uploads.save(ctx, a.sent) {
+	if !a.uploads.save(ctx, a.sent) || !a.saveReceipts(ctx) || !a.parts.save(ctx, a.pieces) {
 		return false
 	}
 	a.acknowledge()
