@@ -41,9 +41,13 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.Completing: "TestKilledWhileCopyingParts", failpoint.UploadCompleted: "TestKilledWhileCopyingParts", failpoint.PartsCleared: "TestKilledWhileCopyingParts",
 	failpoint.UploadAborted: "TestKilledWhileCopyingParts",
 
-	failpoint.SessionReserved: "integration/uploads", failpoint.SessionBegun: "integration/uploads", failpoint.SessionPartStored: "integration/uploads",
-	failpoint.SessionPartTold: "integration/uploads", failpoint.SessionCompleting: "integration/uploads", failpoint.SessionSubmitted: "integration/uploads",
-	failpoint.SessionEnded: "integration/uploads", failpoint.SessionSettled: "integration/uploads", failpoint.SessionUnstaged: "integration/uploads",
+	failpoint.SessionReserved: "TestFrontKilledWhileUploading", failpoint.SessionBegun: "TestFrontKilledWhileUploading",
+	failpoint.SessionPartStored: "TestFrontKilledWhileUploading", failpoint.SessionPartTold: "TestFrontKilledWhileUploading",
+	failpoint.SessionCompleting: "TestFrontKilledWhileUploading", failpoint.SessionSubmitted: "TestFrontKilledWhileUploading",
+	failpoint.SessionEnded: "TestFrontKilledWhileUploading", failpoint.SessionSettled: "TestFrontKilledWhileUploading",
+	failpoint.SessionUnstaged: "TestFrontKilledWhileUploading",
+	failpoint.SessionRead: "TestWorkerKilledWhilePublishing", failpoint.SessionAssembled: "TestWorkerKilledWhilePublishing",
+	failpoint.SessionPartsLost: "TestWorkerKilledWhileTellingOfLostParts",
 
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
