@@ -46,7 +46,7 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.SessionCompleting: "TestFrontKilledWhileUploading", failpoint.SessionSubmitted: "TestFrontKilledWhileUploading",
 	failpoint.SessionEnded: "TestFrontKilledWhileUploading", failpoint.SessionSettled: "TestFrontKilledWhileUploading",
 	failpoint.SessionUnstaged: "TestFrontKilledWhileUploading",
-	failpoint.SessionRead: "TestWorkerKilledWhilePublishing", failpoint.SessionAssembled: "TestWorkerKilledWhilePublishing",
+	failpoint.SessionRead:     "TestWorkerKilledWhilePublishing", failpoint.SessionAssembled: "TestWorkerKilledWhilePublishing",
 	failpoint.SessionPartsLost: "TestWorkerKilledWhileTellingOfLostParts",
 
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
