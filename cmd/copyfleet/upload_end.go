@@ -57,9 +57,6 @@ func (r *uploadRun) unfinished(ctx context.Context, err error) error {
 	again := ok && (e.code == exitTemporary || e.code == exitCanceled)
 	switch {
 	case live:
-		if r.source.spool {
-			r.env.note(fmt.Sprintf("%s is kept in %s until the upload is complete", size(r.source.size), path))
-		}
 		return r.resumable(err)
 	case stream:
 		r.env.note(fmt.Sprintf("what was read, %s, is kept in %s; remove it when it is of no use", size(r.source.size), path))

@@ -73,7 +73,7 @@ func (r *uploadRun) spooled(ctx context.Context, s *uploadSource, suffix string,
 	}
 	s.size, s.sum = s.info.Size(), hexOf(sum)
 	r.source = s
-	r.shown.note(fmt.Sprintf("%s, kept in %s until they have arrived", size(s.size), s.path))
+	r.shown.note(fmt.Sprintf("%s are kept in %s until the upload is complete", size(s.size), s.path))
 	return nil
 }
 

@@ -18,6 +18,17 @@ import (
 	"github.com/copyfleet/copyfleet/worker"
 )
 
+// sourceTree is a directory that is to be uploaded.
+type sourceTree struct {
+	root    *os.Root
+	name    string
+	exclude []string
+
+	bytes   int64 // of all files
+	refused []string
+	others  int // that were refused and are not named
+}
+
 // spoolTree writes a directory as an archive. The same directory makes the same bytes: entries are sorted, and say nothing of owners.
 func (r *uploadRun) spoolTree(ctx context.Context) error {
 	root, err := os.OpenRoot(r.Source)
@@ -62,17 +73,6 @@ func (t *sourceTree) checked(ctx context.Context, w io.Writer, add func(int64)) 
 		return hinted(exitWith(exitUsage, "the source: %s cannot be unpacked as it is: %w", t.name, refused), "--exclude GLOB leaves something out.")
 	}
 	return err
-}
-
-// sourceTree is a directory that is to be uploaded.
-type sourceTree struct {
-	root    *os.Root
-	name    string
-	exclude []string
-
-	bytes   int64 // of all files
-	refused []string
-	others  int // that were refused and are not named
 }
 
 // shownRefusals is how many entries that cannot be uploaded are named.
