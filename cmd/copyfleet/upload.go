@@ -199,7 +199,10 @@ func (r *uploadRun) request() (map[string]any, error) {
 	}
 	request := map[string]any{
 		"kind": r.source.kind, "source_kind": r.source.from, "target_path": target, "content_length": r.source.size,
-		"checksum_algorithm": "sha256", "metadata": r.source.mark(),
+		"checksum_algorithm": "sha256",
+	}
+	if r.source.from == protocol.UploadRestartable {
+		request["metadata"] = r.source.mark()
 	}
 	for name, value := range map[string]string{"conflict": r.Conflict, "user": r.User, "whole_checksum_sha256": r.source.sum} {
 		if value != "" {

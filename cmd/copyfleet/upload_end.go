@@ -14,6 +14,14 @@ import (
 // abortTime is how long the command tries to give back what a session holds that is of no use.
 const abortTime = 10 * time.Second
 
+// uploadSummary is the last line of JSON.
+type uploadSummary struct {
+	Session *uploadSession `json:"session"`
+	Bytes   int64          `json:"published_bytes"`
+	Files   int            `json:"published_file_count"`
+	Sent    int64          `json:"sent_bytes"` // by this run
+}
+
 // finished tells the result, and lets go of the source.
 func (r *uploadRun) finished() error {
 	if r.source != nil {
@@ -23,9 +31,7 @@ func (r *uploadRun) finished() error {
 	}
 	s := r.session
 	if r.env.json {
-		return printJSON(r.env, map[string]any{
-			"session": s, "published_bytes": s.PublishedBytes, "published_file_count": s.PublishedFiles, "sent_bytes": r.sent,
-		})
+		return printJSON(r.env, &uploadSummary{s, s.PublishedBytes, s.PublishedFiles, r.sent})
 	}
 	text := fmt.Sprintf("%s completed: %s, %s", clean(s.ID), clean(r.sandbox+":"+s.TargetPath), size(s.PublishedBytes))
 	if s.Kind == protocol.UploadTree {

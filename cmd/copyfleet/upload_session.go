@@ -86,12 +86,12 @@ func (s *uploadSession) missing() []partRange {
 
 // ended is the error of a session that can never be completed any more.
 func (s *uploadSession) ended() error {
-	code, said := exitFailed, "it failed"
+	code, said := exitFailed, "it failed" // a merge that failed may have replaced some files
 	switch s.Status {
 	case statusAborted:
-		code, said = exitCanceled, "it was aborted"
+		code, said = exitCanceled, "it was aborted; nothing was changed in the sandbox"
 	case statusExpired:
-		code, said = exitUsage, "it expired"
+		code, said = exitUsage, "it expired; nothing was changed in the sandbox"
 	case statusFailed:
 		if s.Failure != nil {
 			said = s.Failure.Message + " (" + s.Failure.Code + ")"
@@ -99,7 +99,7 @@ func (s *uploadSession) ended() error {
 	default:
 		return nil
 	}
-	return &exitError{code: code, reason: "upload_" + s.Status, err: fmt.Errorf("upload %s: %s; nothing was changed in the sandbox", s.ID, said)}
+	return &exitError{code: code, reason: "upload_" + s.Status, err: fmt.Errorf("upload %s: %s", s.ID, said)}
 }
 
 // endings are the refusals after which a session cannot be gone on with.

@@ -116,12 +116,10 @@ type sourceMark struct {
 	} `json:"copyfleet"`
 }
 
-// mark describes the source. It is the same whenever the command is run again on the same source: one key must not stand for two requests.
+// mark describes a file. It is the same whenever the command is run again on the same source: one key must not stand for two requests.
 func (s *uploadSource) mark() sourceMark {
 	var m sourceMark
-	if s.from == protocol.UploadRestartable {
-		m.Copyfleet.Modified = s.info.ModTime().UTC()
-	}
+	m.Copyfleet.Modified = s.info.ModTime().UTC()
 	return m
 }
 
