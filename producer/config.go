@@ -123,6 +123,9 @@ func (c Config) withDefaults() Config {
 // are valid.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	if c.MaxParts < 0 || c.MaxParts > limitMaxParts {
+		return &ConfigError{"MaxParts", "between 0 and 100000", c.MaxParts}
+	}
 	switch {
 	case c.MaxWait < 0 || c.MaxWait > limitMaxWait:
 		return &ConfigError{"MaxWait", "between 0 and 1h", c.MaxWait}
@@ -134,8 +137,6 @@ func (c Config) Validate() error {
 		return &ConfigError{"MaxItems", "between 0 and 1000000", c.MaxItems}
 	case c.MaxQueued < 0 || c.MaxQueued > limitQueued:
 		return &ConfigError{"MaxQueued", "between 0 and 1000000000", c.MaxQueued}
-	case c.MaxParts < 0 || c.MaxParts > limitMaxParts:
-		return &ConfigError{"MaxParts", "between 0 and 100000", c.MaxParts}
 	case c.DefaultOrg != "" && !protocol.ValidID(string(c.DefaultOrg)):
 		return &ConfigError{"DefaultOrg", "letters, digits, '.', '_' and '-', at most 128, or empty", c.DefaultOrg}
 	case c.GrantAll && c.DefaultOrg == "":

@@ -92,8 +92,9 @@ func parseUpload(body []byte) (*uploads.Request, *Problem) {
 	}
 	unknownMembers(v, "", &list, uploadMembers...)
 	request := &uploads.Request{
-		Kind:   protocol.UploadKind(choice(v, "kind", &list, string(protocol.UploadFile), string(protocol.UploadTree))),
-		Source: protocol.UploadSource(choice(v, "source_kind", &list, string(protocol.UploadRestartable), string(protocol.UploadSpooled), string(protocol.UploadArchive))),
+		Kind: protocol.UploadKind(choice(v, "kind", &list, string(protocol.UploadFile), string(protocol.UploadTree))),
+		Source: protocol.UploadSource(choice(v, "source_kind", &list,
+			string(protocol.UploadRestartable), string(protocol.UploadSpooled), string(protocol.UploadArchive))),
 		Length: requiredInt(v, "content_length", &list),
 		User:   uploadUser(v, &list),
 		Whole:  optionalChecksum(v, "whole_checksum_sha256", &list),

@@ -64,7 +64,8 @@ func (s *Server) postDirect(w http.ResponseWriter, r *http.Request) {
 	watched.Body = io.NopCloser(body)
 	form, err := watched.MultipartReader()
 	if err != nil || r.ContentLength < 0 {
-		no := newProblem(CodeUnsupportedMedia, "The body must be multipart/form-data with one file in the field "+protocol.DefaultFileField+"; or PUT the bytes.")
+		no := newProblem(CodeUnsupportedMedia, "The body must be multipart/form-data, with one file in the field "+
+			protocol.DefaultFileField+"; or PUT the bytes.")
 		if err == nil {
 			no = newProblem(CodeLengthRequired, "The body must have a Content-Length, and no Transfer-Encoding.")
 		}

@@ -69,7 +69,7 @@ func (f *memoryStaging) PutWhole(_ context.Context, key string, _ int64, body io
 	data, err := io.ReadAll(body)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err = errors.Join(err, f.fails); err != nil {
+	if err := errors.Join(err, f.fails); err != nil {
 		return 0, err
 	}
 	f.whole[key] = data
