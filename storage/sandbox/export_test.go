@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -12,6 +13,9 @@ func Classify(err error) error {
 	s := &Store{escapes: errors.New("the path escapes")}
 	return s.fail("write", place{org: "o", sandbox: "s", path: "/f"}, err)
 }
+
+// RemoveWithin limits how long the trees of a store are removed.
+func RemoveWithin(s *Store, limit time.Duration) { s.removeWithin = limit }
 
 // MoveNewByHand is moveNewByHand between two directories.
 func MoveNewByHand(from, name, to, as string) error {

@@ -19,7 +19,7 @@ type merging struct {
 
 // merge goes through what was unpacked. A dry one changes nothing.
 func (p *publication) merge(ctx context.Context, dry bool) error {
-	target, err := p.dir.open(p.name)
+	target, err := p.dir.within(p.name)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return errSwapped
 	}
@@ -49,7 +49,7 @@ func (m *merging) directory(from, to directory, at place) error {
 			return err
 		}
 	}
-	return nil
+	return errSwapped // entries come all the time: what is left would be taken for merged
 }
 
 // pass goes through a directory once and returns how many entries are not in it any more.
@@ -129,7 +129,7 @@ func (m *merging) descend(from, to directory, name string, at place) error {
 		return m.fail(at, err)
 	}
 	defer a.close()
-	b, err := to.open(name)
+	b, err := to.within(name)
 	if err != nil {
 		return m.fail(at, err)
 	}

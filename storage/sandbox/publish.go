@@ -168,7 +168,7 @@ func (p *publication) replaceInSteps() error {
 		_ = moveNew(p.dir, old, p.dir, p.name) // as before; if somebody has put something there, that is what is there now
 		return err
 	}
-	_ = p.dir.remove(old) // hidden, should it not go
+	_ = p.dir.remove(old, p.at.store.removeWithin) // hidden, should it not go
 	return nil
 }
 

@@ -3,7 +3,9 @@ package sandbox
 import (
 	"errors"
 	"io"
+	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,21 +17,26 @@ const removeDepth = 32
 // removePasses is how often a directory is read again that got entries meanwhile.
 const removePasses = 20
 
-// remover removes a tree. Memory and descriptors do not grow with it. It does not go into another file system that is mounted in it.
+// removeLimit is how long a tree is removed. A process in the sandbox that goes on making files in it would keep the worker for ever.
+const removeLimit = 10 * time.Minute
+
+// remover removes a tree. Memory and descriptors do not grow with it. It does not go into what is mounted in it: that is somebody else's.
 type remover struct {
 	top    directory
 	device uint64
 	moved  int
+	until  time.Time
 }
 
-// remove removes what bears a name, with everything below it; that there is nothing is no error.
-func (d directory) remove(name string) error {
+// remove removes what bears a name, with everything below it; that there is nothing is no error. What is there still after the limit stays.
+func (d directory) remove(name string, limit time.Duration) error {
 	err := d.unlink(name)
 	if !isDirectory(err) {
 		return err
 	}
+	until := time.Now().Add(limit)
 	for range removePasses {
-		if err = d.removeDirectory(name); !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+		if err = d.removeDirectory(name, until); !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 			break
 		}
 	}
@@ -42,8 +49,8 @@ func (d directory) remove(name string) error {
 // isDirectory reports what unlink answers to the name of a directory.
 func isDirectory(err error) bool { return errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) }
 
-func (d directory) removeDirectory(name string) error {
-	top, err := d.open(name)
+func (d directory) removeDirectory(name string, until time.Time) error {
+	top, err := d.openOwn(name)
 	if err != nil {
 		return err
 	}
@@ -52,7 +59,7 @@ func (d directory) removeDirectory(name string) error {
 	if err != nil {
 		return err
 	}
-	r := &remover{top: top, device: device}
+	r := &remover{top: top, device: device, until: until}
 	if err := r.empty(top, 0); err != nil {
 		return err
 	}
@@ -64,6 +71,9 @@ func (r *remover) empty(d directory, depth int) error {
 	for {
 		removed, failed := 0, error(nil)
 		for {
+			if time.Now().After(r.until) {
+				return os.ErrDeadlineExceeded
+			}
 			names, err := d.file.Readdirnames(1024)
 			for _, name := range names {
 				switch err := r.one(d, name, depth); {
@@ -100,7 +110,7 @@ func (r *remover) one(d directory, name string, depth int) error {
 		r.moved++
 		return move(d, name, r.top, hiddenPrefix+"deep."+strconv.Itoa(r.moved))
 	}
-	sub, err := d.open(name)
+	sub, err := d.openOwn(name)
 	if err != nil {
 		return err
 	}
@@ -112,4 +122,22 @@ func (r *remover) one(d directory, name string, depth int) error {
 		return err
 	}
 	return d.rmdir(name)
+}
+
+// openOwn opens a directory to be emptied, and gives its owner the permissions for that: nobody needs the directory as it was.
+func (d directory) openOwn(name string) (directory, error) {
+	sub, err := d.within(name)
+	if errors.Is(err, unix.EACCES) && uninterrupted(func() error {
+		return unix.Fchmodat(d.fd(), name, ownerPerm, unix.AT_SYMLINK_NOFOLLOW)
+	}) == nil {
+		sub, err = d.within(name)
+	}
+	if err != nil {
+		return directory{}, err
+	}
+	var st unix.Stat_t
+	if err := uninterrupted(func() error { return unix.Fstat(sub.fd(), &st) }); err == nil && st.Mode&ownerPerm != ownerPerm {
+		_ = uninterrupted(func() error { return unix.Fchmod(sub.fd(), ownerPerm) }) // what cannot be removed then says so
+	}
+	return sub, nil
 }

@@ -71,7 +71,7 @@ func (t *tree) putIn(ctx context.Context, dir directory, name string, content st
 		return storage.Stored{}, t.at.failCreate(err)
 	}
 	// Whatever bears the name at the end is to go: what was half unpacked, what was replaced, or what is left of a merge.
-	defer func() { _ = dir.remove(t.hidden()) }()
+	defer func() { _ = dir.remove(t.hidden(), t.at.store.removeWithin) }()
 	top, err := dir.open(t.hidden())
 	if err != nil {
 		return storage.Stored{}, t.at.store.fail("open", t.at.place, err)
@@ -160,7 +160,7 @@ func (t *tree) fence(dir directory, name string) error {
 				continue
 			}
 		}
-		_ = dir.remove(rest)
+		_ = dir.remove(rest, t.at.store.removeWithin)
 	}
 	return nil
 }

@@ -23,6 +23,14 @@ var treeLimits = storage.TreeLimits{Entries: 20_000, Depth: 64, Bytes: 1 << 30}
 // "name:content" a file.
 func packed(t testing.TB, entries ...string) []byte {
 	t.Helper()
+	body, err := packedOf(entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func packedOf(entries ...string) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	for _, entry := range entries {
@@ -38,16 +46,14 @@ func packed(t testing.TB, entries ...string) []byte {
 			h.Typeflag, h.Size = tar.TypeReg, int64(len(content))
 		}
 		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	err := w.Close()
+	return out.Bytes(), err
 }
 
 // tree is the next attempt to unpack something at a path.
