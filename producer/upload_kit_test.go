@@ -76,7 +76,7 @@ func (f *memoryStaging) PutWhole(_ context.Context, key string, _ int64, body io
 	return int64(len(data)), nil
 }
 
-func (f *memoryStaging) Clean(_ context.Context, key, multipart string, _ time.Time) error {
+func (f *memoryStaging) Clean(_ context.Context, key, multipart string, _ bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.parts, key+" "+multipart)

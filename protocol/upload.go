@@ -104,7 +104,8 @@ type Upload struct {
 	Updated time.Time `json:"updated"` // of the record; parts have their own
 	Expires time.Time `json:"expires"`
 	Ended   time.Time `json:"ended,omitzero"`
-	// Have is what [UploadProgress.Have] was when the session ended without being published: the progress itself is not kept.
+	// Have is what [UploadProgress.Have] was when the session ended without being published, though nothing is staged any more: the progress itself
+	// is not kept.
 	Have []byte `json:"have,omitempty"`
 	// Cleaned says that nothing is left of an ended session but this record.
 	Cleaned bool `json:"cleaned,omitempty"`

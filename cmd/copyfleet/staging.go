@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/producer"
@@ -48,7 +47,8 @@ type staged struct{ bucket *object.Staging }
 type stagedObject interface {
 	storage.PartDestination
 	storage.Remover
-	storage.BegunDiscarder
+	// DiscardAll removes what was begun at its key.
+	DiscardAll(ctx context.Context) error
 }
 
 // Bucket implements uploads.Staging.
@@ -97,7 +97,7 @@ func (s staged) PutWhole(ctx context.Context, key string, size int64, body io.Re
 }
 
 // Clean implements uploads.Staging.
-func (s staged) Clean(ctx context.Context, key, multipart string, begun time.Time) error {
+func (s staged) Clean(ctx context.Context, key, multipart string, all bool) error {
 	o, err := s.object(key)
 	if err != nil {
 		return err
@@ -105,8 +105,8 @@ func (s staged) Clean(ctx context.Context, key, multipart string, begun time.Tim
 	if multipart != "" {
 		err = o.Abort(ctx, multipart)
 	}
-	if !begun.IsZero() {
-		err = errors.Join(err, o.DiscardBegun(ctx, begun), o.Remove(ctx))
+	if all {
+		err = errors.Join(err, o.DiscardAll(ctx), o.Remove(ctx))
 	}
 	return stagingError(ctx, err)
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
 	"github.com/copyfleet/copyfleet/producer/uploads"
@@ -64,7 +63,7 @@ func TestStaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.Clean(t.Context(), key, multipart, time.Now()); err != nil {
+		if err := s.Clean(t.Context(), key, multipart, true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +82,7 @@ func TestStaged(t *testing.T) {
 	} else {
 		o.Body.Close()
 	}
-	if err := s.Clean(t.Context(), key, "", time.Now()); err != nil {
+	if err := s.Clean(t.Context(), key, "", true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.bucket.Source(s.Bucket(), key).Open(t.Context()); storage.ClassOf(err) != storage.NotFound {
@@ -117,7 +116,7 @@ func TestStagedRefused(t *testing.T) {
 		_, begin := c.s.Begin(t.Context(), "k", 6, 5)
 		_, part := c.s.PutPart(t.Context(), "k", "plain.x", 0, 1, strings.NewReader("x"))
 		_, whole := c.s.PutWhole(t.Context(), "k", 1, strings.NewReader("x"))
-		for i, err := range []error{begin, part, whole, c.s.Clean(t.Context(), "k", "plain.x", time.Now())} {
+		for i, err := range []error{begin, part, whole, c.s.Clean(t.Context(), "k", "plain.x", true)} {
 			if !errors.Is(err, c.want) || storage.ClassOf(err) == storage.Internal {
 				t.Errorf("call %d: %v, want %v with its cause", i, err, c.want)
 			}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -156,6 +155,9 @@ func (s *Service) begin(ctx context.Context, rec *record) (*record, error) {
 	if rec.State != protocol.UploadCreating || rec.Direct || s.over(&rec.Upload) {
 		return rec, nil
 	}
+	if err := s.elsewhere(&rec.Upload); err != nil {
+		return nil, err
+	}
 	release, err := s.turns.take(ctx, rec.Key)
 	if err != nil {
 		return nil, err
@@ -184,16 +186,20 @@ func (s *Service) begin(ctx context.Context, rec *record) (*record, error) {
 	if err != nil { // it may have been stored all the same: what was begun is left to the end of the session
 		return nil, err
 	}
-	if multipart != "" && after.Multipart != multipart {
-		s.discard(ctx, rec, multipart)
+	// Another call may have begun it first, or it was ended, and may have been swept.
+	if after.State.Final() {
+		s.discard(ctx, rec, multipart, true)
+	} else if after.Multipart != multipart {
+		s.discard(ctx, rec, multipart, false)
 	}
 	return after, nil
 }
 
-// discard removes a multipart upload that no session has. What cannot be removed now is removed with what else was begun at the session's key.
-func (s *Service) discard(ctx context.Context, rec *record, multipart string) {
-	var never time.Time
-	if err := s.staging.Clean(ctx, rec.Key, multipart, never); err != nil {
-		s.log.Warn("cannot remove an upload that lost a race", "upload", rec.ID, "error", err)
+// discard removes what this call has staged, and no session has. What cannot be removed now is removed when the session is forgotten.
+func (s *Service) discard(ctx context.Context, rec *record, multipart string, all bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpLimit)
+	defer cancel()
+	if err := s.staging.Clean(ctx, rec.Key, multipart, all); err != nil {
+		s.log.Warn("cannot remove what lost a race", "upload", rec.ID, "error", err)
 	}
 }

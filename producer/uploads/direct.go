@@ -68,6 +68,7 @@ func (s *Service) direct(ctx context.Context, d *Direct) (*record, error) {
 		s.giveUp(ctx, rec)
 		return nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // the content is there: that its sender is gone is no reason to forget it
 	after, err := s.change(ctx, rec.name(), func(u *protocol.Upload) (bool, error) {
 		if u.State != protocol.UploadCreating || u.Key != rec.Key {
 			return false, nil
@@ -78,13 +79,11 @@ func (s *Service) direct(ctx context.Context, d *Direct) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if after.Key == rec.Key {
+	if after.Key == rec.Key && !after.State.Final() {
 		return after, nil
 	}
-	// Another front has taken the session over with the same token. What was staged here is nobody's.
-	if err := s.staging.Clean(ctx, rec.Key, "", rec.Updated); err != nil {
-		s.log.Warn("cannot remove content that lost a race", "upload", rec.ID, "error", err)
-	}
+	// Another front has taken the session over with the same token, or it was ended, and may have been swept. What was staged here is nobody's.
+	s.discard(ctx, rec, "", true)
 	if after.State == protocol.UploadCreating {
 		return nil, &Refusal{Code: RefusedBusy, Retry: time.Second, Message: "The same upload is being sent by another request."}
 	}
@@ -108,7 +107,7 @@ func (s *Service) tryDirect(ctx context.Context, name Name, fresh *protocol.Uplo
 		if again {
 			*u = *fresh
 		}
-		u.Generation, u.Key = generation, key+strconv.Itoa(generation)
+		u.Generation, u.Key, u.Bucket = generation, key+strconv.Itoa(generation), fresh.Bucket
 		return true, nil
 	}
 	rec, err := s.change(ctx, name, take)

@@ -30,7 +30,8 @@
 // Callers see an open session as created, uploading or staged, by its parts, and as expired from the time on, whoever notices.
 //
 // Once a worker has put the parts together they cannot be replaced. If the session is open again after that, a part with the bytes that are there is
-// answered as if it was stored, and any other is refused.
+// answered as if it was stored, and any other is refused. A session whose multipart upload is gone, though nobody can have put it together, has
+// failed: its store, or whoever runs that, has removed it.
 //
 // # An upload's way through the files
 //
@@ -46,7 +47,7 @@
 //	step                  exists                                 then
 //	session_reserved      the session, creating, and its share   the call repeated, or any call with the id, goes on. Else: it expires
 //	session_begun         a multipart upload that no session     repeated: another one is made. That one is removed with the session, by
-//	                      names                                  its key and time
+//	                      names                                  its key
 //	session_part_stored   the part in the staging storage        the part is missing, or what it was; the client sends it again. If it does
 //	                                                             not, and completes: the worker finds other bytes than KV says, and reports the
 //	                                                             part lost

@@ -112,6 +112,9 @@ type stage struct {
 
 	clock sync.Mutex
 	ahead time.Duration
+
+	folding sync.Mutex    // held: nothing is folded
+	arrived chan struct{} // news came to be folded
 }
 
 func newStage(t *testing.T, cfg Config) *stage {
@@ -130,7 +133,7 @@ func newStage(t *testing.T, cfg Config) *stage {
 	if err := conn.Setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{T: t, conn: conn, shelf: newShelf(), queue: newBatches()}
+	s := &stage{T: t, conn: conn, shelf: newShelf(), queue: newBatches(), arrived: make(chan struct{}, 1)}
 	if s.bucket, err = conn.Bucket(t.Context(), broker.UploadBucket); err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +191,12 @@ func (s *stage) fold() {
 }
 
 func (s *stage) foldBundle(ctx context.Context, b broker.Bundle) error {
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
+	s.folding.Lock()
+	defer s.folding.Unlock()
 	var bundle protocol.ReportBundle
 	if err := json.Unmarshal(b.Data, &bundle); err != nil {
 		return err //nolint:wrapcheck // a test
@@ -336,7 +345,7 @@ func (s *stage) complete(session *Session) *Session {
 func (s *stage) sweep() {
 	s.Helper()
 	for range 3 {
-		if err := s.svc.sweep(s.Context()); err != nil {
+		if _, err := s.svc.sweep(s.Context()); err != nil {
 			s.Fatal(err)
 		}
 	}

@@ -99,7 +99,10 @@ func (s *Service) taking(ctx context.Context, name Name) (*record, error) {
 	if rec, err = s.settle(ctx, rec); err != nil {
 		return nil, err
 	}
-	return rec, s.refuseUnlessOpen(ctx, rec)
+	if err := s.refuseUnlessOpen(ctx, rec); err != nil {
+		return nil, err
+	}
+	return rec, s.elsewhere(&rec.Upload)
 }
 
 // refuseUnlessOpen says why a session takes nothing more; nil: it does.
@@ -151,8 +154,8 @@ func fits(u *protocol.Upload, part *Part) error {
 	return nil
 }
 
-// repeated answers for a part of a session that was put together already, and whose publication is to be asked for again. The part cannot be
-// replaced; the same bytes are there, and change nothing.
+// repeated answers for a part whose multipart upload is not there. A session that was put together already has its publication to be asked for
+// again: the part cannot be replaced; the same bytes are there, and change nothing. Of any other somebody has removed what was staged.
 func (s *Service) repeated(ctx context.Context, rec *record, part *Part, body *held) (*Session, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return nil, err //nolint:wrapcheck // it is a verdict on the body
@@ -164,9 +167,38 @@ func (s *Service) repeated(ctx context.Context, rec *record, part *Part, body *h
 	if rec, err = s.taking(ctx, rec.name()); err != nil {
 		return nil, err
 	}
+	if rec, err = s.endIfGone(ctx, rec); err != nil {
+		return nil, err
+	}
 	if known != nil && !known.Lost && known.SHA256 == body.digest() {
 		return s.view(ctx, rec)
 	}
 	return nil, s.refusal(ctx, rec, RefusedCompleting,
 		"The parts of the upload were put together already, and cannot be replaced. It can be completed, or aborted.")
+}
+
+// codeStagingGone is of a session whose parts the store does not have any more. A worker that finds it says the same.
+const codeStagingGone = "upload_staging_gone"
+
+// endIfGone ends a session whose multipart upload is gone, if nobody can have made an object of it: it was never to be published, or parts of it
+// were missing all the time. Where it may have been put together, the worker that publishes it finds out.
+func (s *Service) endIfGone(ctx context.Context, rec *record) (*record, error) {
+	after, err := s.change(ctx, rec.name(), func(u *protocol.Upload) (bool, error) {
+		if u.State != protocol.UploadOpen || u.Multipart != rec.Multipart {
+			return false, nil
+		}
+		progress, err := s.progress(ctx, u)
+		if err != nil || u.Generation > 0 && count(u, &progress) == u.PartCount {
+			return false, err
+		}
+		u.Failure = &protocol.Failure{
+			Class: protocol.Corrupt, Code: codeStagingGone, Message: "What was staged of the upload is not there any more.",
+			Hint: "Something removes multipart uploads from the staging bucket; upload it again.",
+		}
+		return true, s.end(ctx, u, protocol.UploadFailed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return after, s.refuseUnlessOpen(ctx, after)
 }

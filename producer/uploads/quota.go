@@ -34,12 +34,12 @@ func withShare(q protocol.UploadQuota, u *protocol.Upload) protocol.UploadQuota 
 	return protocol.UploadQuota{Version: protocol.UploadVersion, Reserved: kept}
 }
 
-// readQuota returns what of a sandbox's quota is taken. Revision 0: nothing ever was.
+// readQuota returns what of a sandbox's quota is taken, and the revision to write it anew.
 func (s *Service) readQuota(ctx context.Context, org protocol.OrgID, sandbox protocol.SandboxID) (protocol.UploadQuota, uint64, error) {
 	var q protocol.UploadQuota
 	entry, err := s.bucket.Get(ctx, protocol.UploadQuotaKey(org, sandbox))
 	if errors.Is(err, broker.ErrNotFound) {
-		return q, 0, nil
+		return q, entry.Revision, nil
 	}
 	if err != nil {
 		return q, 0, fmt.Errorf("read the staging quota of %s: %w", sandbox, err)
@@ -138,10 +138,10 @@ func (s *Service) over(u *protocol.Upload) bool {
 	return (u.State == protocol.UploadCreating || u.State == protocol.UploadOpen) && s.now().After(u.Expires)
 }
 
-// end makes a session's end part of a decision. What is known of its parts is kept in it, as far as it is not all.
+// end makes a session's end part of a decision. What is known of its parts is kept in it, unless it was published: then all were there.
 func (s *Service) end(ctx context.Context, u *protocol.Upload, state protocol.UploadState) error {
 	u.State, u.Ended = state, s.now()
-	if state == protocol.UploadCompleted || state == protocol.UploadFailed {
+	if state == protocol.UploadCompleted {
 		return nil
 	}
 	progress, err := s.progress(ctx, u)

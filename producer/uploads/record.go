@@ -70,6 +70,14 @@ func (s *Service) read(ctx context.Context, name Name) (*record, error) {
 	return rec, nil
 }
 
+// elsewhere says that a session is staged in another bucket than this process uses: --staging-bucket was changed, or differs between processes.
+func (s *Service) elsewhere(u *protocol.Upload) error {
+	if u.Bucket == s.staging.Bucket() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is staged in the bucket %q, and uploads are staged in %q now", ErrStagingRefuses, u.ID, u.Bucket, s.staging.Bucket())
+}
+
 func decode(entry broker.Entry) (*record, error) {
 	rec := &record{revision: entry.Revision}
 	if err := json.Unmarshal(entry.Value, &rec.Upload); err != nil {

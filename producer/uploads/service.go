@@ -54,9 +54,9 @@ type Staging interface {
 	PutPart(ctx context.Context, key, multipart string, number int, size int64, body io.Reader) (StagedPart, error)
 	// PutWhole stores an object of so many bytes; of -1: as many as come.
 	PutWhole(ctx context.Context, key string, size int64, body io.Reader) (bytes int64, err error)
-	// Clean removes the multipart upload, if that is not "". If the time is not zero it removes the object, too, and what was begun at the key around
-	// that time without its name being known. That there is nothing is no error.
-	Clean(ctx context.Context, key, multipart string, begun time.Time) error
+	// Clean removes the multipart upload, if that is not "". With all it removes the object, too, and whatever else was begun at the key: a
+	// writer that died may have told nobody what the store calls it. That there is nothing is no error.
+	Clean(ctx context.Context, key, multipart string, all bool) error
 }
 
 // StagedPart is what the store says of a part.
@@ -226,6 +226,7 @@ type Service struct {
 	now     func() time.Time // the clock, without its monotonic part: what it says is compared with what is stored
 
 	smallest int64 // bytes of a part of a session of few parts
+	most     int   // sessions that a pass of the sweep brings on
 
 	turns turns  // at a sandbox's quota, the beginning of a session, and a part
 	parts places // of each session: parts under way
@@ -243,7 +244,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, staging Staging, qu
 		return nil, fmt.Errorf("upload sessions: %w", err)
 	}
 	return &Service{
-		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger, smallest: SmallestPart,
+		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger, smallest: SmallestPart, most: sweepMost,
 		now: func() time.Time { return time.Now().UTC().Round(0) },
 	}, nil
 }

@@ -400,7 +400,7 @@ func TestSweepGoesOnAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.shelf.fail(ErrStagingAway)
-	if err := s.svc.sweep(t.Context()); !errors.Is(err, ErrStagingAway) {
+	if _, err := s.svc.sweep(t.Context()); !errors.Is(err, ErrStagingAway) {
 		t.Fatalf("a sweep without a storage: %v", err)
 	}
 	s.shelf.fail(nil)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 )
 
 // errRebound is what a store in memory says of bodies that end early.
@@ -92,14 +91,14 @@ func (f *shelf) PutWhole(_ context.Context, key string, size int64, body io.Read
 	return int64(len(data)), nil
 }
 
-func (f *shelf) Clean(_ context.Context, key, multipart string, begun time.Time) error {
+func (f *shelf) Clean(_ context.Context, key, multipart string, all bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down != nil {
 		return f.down
 	}
 	delete(f.uploads, key+" "+multipart)
-	if !begun.IsZero() {
+	if all {
 		delete(f.objects, key)
 		for name := range f.uploads {
 			if strings.HasPrefix(name, key+" ") {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/url"
 	"testing"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -54,13 +53,13 @@ func (s *store) PutWhole(ctx context.Context, key string, size int64, body io.Re
 	return info.Size, err //nolint:wrapcheck // a test
 }
 
-func (s *store) Clean(ctx context.Context, key, multipart string, begun time.Time) error {
+func (s *store) Clean(ctx context.Context, key, multipart string, all bool) error {
 	if multipart != "" {
 		if err := s.core.AbortMultipartUpload(ctx, s.bucket, key, multipart); err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
 			return err //nolint:wrapcheck // a test
 		}
 	}
-	if begun.IsZero() {
+	if !all {
 		return nil
 	}
 	return s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{}) //nolint:wrapcheck // a test

@@ -119,9 +119,9 @@ func (s *Service) status(u *protocol.Upload, progress *protocol.UploadProgress) 
 	}
 }
 
-// there reports whether a part is there. Of a session that was published, or that was refused as a whole, all are, or were.
+// there reports whether a part is there. Of a session that was published all were.
 func there(u *protocol.Upload, progress *protocol.UploadProgress, number int) bool {
-	return u.State == protocol.UploadCompleted || u.State == protocol.UploadFailed || progress.Has(number)
+	return u.State == protocol.UploadCompleted || progress.Has(number)
 }
 
 func count(u *protocol.Upload, progress *protocol.UploadProgress) int {

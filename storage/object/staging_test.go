@@ -1,6 +1,7 @@
 package object_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -35,7 +36,7 @@ func TestStagingMakesItsBucket(t *testing.T) {
 		} else {
 			refused{storage.Conflict, storage.CodeUploadGone}.check(t, err, staging.Bucket(), "k")
 		}
-		for _, clean := range []error{d.(storage.Remover).Remove(t.Context()), d.Abort(t.Context(), "plain.none"), d.(storage.BegunDiscarder).DiscardBegun(t.Context(), time.Now())} {
+		for _, clean := range []error{d.(storage.Remover).Remove(t.Context()), d.Abort(t.Context(), "plain.none"), d.(discarder).DiscardAll(t.Context())} {
 			if clean != nil {
 				t.Errorf("cleaning up where nothing is: %v", clean)
 			}
@@ -64,6 +65,41 @@ func TestStagingMakesItsBucket(t *testing.T) {
 		if _, err := s.Destination(newName(), "k").Put(t.Context(), content("x")); err == nil {
 			t.Error("a bucket was made for somebody else")
 		}
+	})
+}
+
+type discarder interface{ DiscardAll(context.Context) error }
+
+// TestStagingDiscardsAll removes what was begun at a key by writers that died, with its parts, and nothing of the keys beside it.
+func TestStagingDiscardsAll(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, e endpoint) {
+		s, staging := e.staging(t)
+		begin := func(key string) (storage.PartDestination, string) {
+			d := staging.Destination(staging.Bucket(), key).(storage.PartDestination)
+			upload, err := d.Begin(t.Context(), storage.PartContent{Size: 3, PartSize: 5 << 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.PutPart(t.Context(), upload, storage.Part{Number: 1, Size: 3, Body: strings.NewReader("abc")}); err != nil {
+				t.Fatal(err)
+			}
+			return d, upload
+		}
+		there := func(d storage.PartDestination, upload string) bool {
+			parts, err := d.(storage.PartLister).ListParts(t.Context(), upload)
+			return err == nil && len(parts) == 1
+		}
+		d, first := begin("k~1")
+		_, second := begin("k~1")
+		other, beside := begin("k~10")
+		if err := d.(discarder).DiscardAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if there(d, first) || there(d, second) || !there(other, beside) {
+			t.Errorf("of the key: %v, %v; of the key beside it: %v", there(d, first), there(d, second), there(other, beside))
+		}
+		refused{storage.Denied, object.CodeReserved}.check(t, s.Destination("public", "k").(discarder).DiscardAll(t.Context()), "public", "k")
 	})
 }
 
