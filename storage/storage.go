@@ -100,6 +100,9 @@ const (
 	ReplaceTree
 	// NewTree fails with [CodeDestinationExists] if anything is there.
 	NewTree
+	// RepeatedTree is NewTree for who may have shown the tree before, and died or failed before that was known: what is there is no obstacle if it is
+	// what the archive becomes, or, where a tree is not shown all at once, a part of it.
+	RepeatedTree
 )
 
 // TreeLimits bound what is unpacked. What exceeds them fails with class Invalid, and nothing is visible.

@@ -23,13 +23,16 @@ func (c *copier) treeDestination(t *transfer) storage.Destination {
 	if !ok {
 		return unsupported{t.dest.Type}
 	}
-	return driver.Tree(string(t.org), string(t.dest.Sandbox), t.dest.Path, treePolicy(t.conflict), TreeLimits, t.temp, t.stale)
+	return driver.Tree(string(t.org), string(t.dest.Sandbox), t.dest.Path, treePolicy(t.conflict, t.again), TreeLimits, t.temp, t.stale)
 }
 
-// treePolicy says what is done about a directory that is there.
-func treePolicy(p protocol.ConflictPolicy) storage.TreePolicy {
+// treePolicy says what is done about a directory that is there. again: it may be what an earlier attempt has shown.
+func treePolicy(p protocol.ConflictPolicy, again bool) storage.TreePolicy {
 	switch p {
 	case protocol.FailIfThere:
+		if again {
+			return storage.RepeatedTree
+		}
 		return storage.NewTree
 	case protocol.MergeTree:
 		return storage.MergeTree

@@ -21,8 +21,9 @@ import (
 // A bucket has no directories, and no way to show many objects at once. All of the archive is unpacked to hidden keys first, so that an archive that
 // is broken or refused leaves everything as it was. Then the store copies each file to its key, and what the archive lacks is removed
 // ([storage.ReplaceTree]). Each file is whole at any time, but who reads meanwhile may see new files beside old ones; so does, until the next
-// attempt, who reads after a crash at that point. Directories without files, permissions and times of modification are not kept; a symbolic
-// link is refused, and a hard link is another object of the same content.
+// attempt, who reads after a crash at that point. Of a new tree that cannot be shown as a whole what was shown is removed. Directories without
+// files, permissions and times of modification are not kept; a symbolic link is refused, and a hard link is another object of the same content,
+// whose bytes count as those of a file.
 func (s *Sandboxes) Tree(
 	org, sandbox, path string, policy storage.TreePolicy, limits storage.TreeLimits, temp string, stale []string,
 ) storage.Destination {
@@ -37,13 +38,16 @@ type tree struct {
 	temp   string
 	stale  []string
 
-	resumed bool // a predecessor began to show a tree that must be new: what is there is its own
+	files files // of the archive
+	shown files // which this attempt has made visible, of a tree that must be new
 }
 
 const (
 	hiddenTree = ".copyfleet-" // begins what no caller can name in a sandbox
-	showing    = ".shows"      // ends the key that says that a tree began to become visible
+	showing    = ".shows"      // ends the key that is there while a tree is shown, and that a successor takes away
 	treeAtOnce = 8             // objects that are written, copied or removed at the same time
+	// linkedBytes is how many bytes hard links may have for each byte of the archive: the store copies them, and nobody sent them.
+	linkedBytes = 10
 )
 
 // NeedsSize reports false: an archive says where it ends.
@@ -54,17 +58,19 @@ func (t *tree) Put(ctx context.Context, content storage.Content) (stored storage
 	if err := t.check("write"); err != nil {
 		return storage.Stored{}, err
 	}
-	if content.OnlyNew {
+	if content.OnlyNew && t.policy != storage.RepeatedTree {
 		t.policy = storage.NewTree
 	}
 	if err := t.place(t.at.path).prepareBucket(ctx); err != nil {
 		return storage.Stored{}, err
 	}
-	if err := t.takeOver(ctx); err != nil {
+	if err := t.discard(ctx); err != nil {
 		return storage.Stored{}, err
 	}
-	if err := t.expectRoom(ctx); err != nil {
-		return storage.Stored{}, err
+	if t.policy == storage.NewTree { // this look spares a transfer in vain; another one comes with the last step
+		if err := t.expectRoom(ctx); err != nil {
+			return storage.Stored{}, err
+		}
 	}
 	stored, err = t.unpack(ctx, content)
 	if err == nil {
@@ -73,19 +79,25 @@ func (t *tree) Put(ctx context.Context, content storage.Content) (stored storage
 	if err == nil {
 		err = t.place(t.at.path).askReady(ctx, content.Ready)
 	}
-	shown := false
 	if err == nil {
-		shown, err = t.show(ctx)
+		err = t.show(ctx)
 	}
-	// Cleaning up is best effort: what is left is hidden, and the next owner removes it. The mark of a tree that is half visible stays for them.
-	left := t.removeBelow(context.WithoutCancel(ctx), t.hidden(t.temp))
-	if left == nil && (err == nil || !shown && !t.resumed) {
-		left = t.mark(t.temp).Remove(context.WithoutCancel(ctx))
-	}
+	left := t.cleanUp(ctx, err != nil)
 	if err != nil {
 		return storage.Stored{}, errors.Join(err, left)
 	}
 	return stored, nil
+}
+
+// cleanUp removes what this attempt leaves. It is best effort: what stays is hidden.
+func (t *tree) cleanUp(ctx context.Context, failed bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowTimeout)
+	defer cancel()
+	var left error
+	if failed {
+		left = t.hide(ctx)
+	}
+	return errors.Join(left, t.removeBelow(ctx, t.hidden(t.temp)), t.mark(t.temp).Remove(ctx))
 }
 
 // check refuses names that are none. The archive's are checked as they come.
@@ -104,7 +116,7 @@ func (t *tree) root() string { return t.boxes.prefix + t.at.org + "/" + t.at.san
 // hidden is where an attempt keeps what it unpacked.
 func (t *tree) hidden(token string) string { return t.root() + hiddenTree + token + "/" }
 
-// mark is there while a tree that must be new is being shown: an owner who finds it takes what is there for that of a predecessor.
+// mark is there while a tree that must be new is being shown. A successor takes it away: from then on what was shown is the successor's.
 func (t *tree) mark(token string) *destination {
 	return &destination{place{store: t.boxes.store, bucket: t.boxes.bucket, key: t.root() + hiddenTree + token + showing, file: t.at}}
 }
@@ -119,22 +131,6 @@ func (t *tree) hiddenPlace(name string) *destination {
 	d := t.place(t.at.path + "/" + name)
 	d.key = t.hidden(t.temp) + name
 	return d
-}
-
-// takeOver removes what predecessors left. If one of them began to show a tree, that is noted under this attempt's name first.
-func (t *tree) takeOver(ctx context.Context) error {
-	for _, token := range append([]string{t.temp}, t.stale...) {
-		switch _, err := t.mark(token).head(ctx); {
-		case err == nil:
-			if err := t.begin(ctx); err != nil {
-				return err
-			}
-			t.resumed, t.policy = true, storage.MergeTree
-		case !isMissing(err):
-			return t.place(t.at.path).answered(ctx, err)
-		}
-	}
-	return t.discard(ctx)
 }
 
 // begin notes that the tree is becoming visible.
@@ -156,20 +152,28 @@ func (t *tree) discard(ctx context.Context) error {
 	return nil
 }
 
-// expectRoom refuses a tree that must be new if anything is in its place.
+// noneOwn is for who has nothing in the tree's place.
+func noneOwn(context.Context, string) (bool, error) { return false, nil }
+
+// expectRoom refuses a tree that must be new if anything is in its place that is not its own.
 func (t *tree) expectRoom(ctx context.Context) error {
-	if t.policy != storage.NewTree {
+	own := noneOwn
+	switch t.policy {
+	case storage.MergeTree, storage.ReplaceTree:
 		return nil
+	case storage.RepeatedTree:
+		own = t.sameFile
+	case storage.NewTree:
 	}
-	taken, err := t.taken(ctx)
+	taken, err := t.taken(ctx, own)
 	if err == nil && taken {
 		return t.place(t.at.path).exists()
 	}
 	return err
 }
 
-// taken reports whether anything is in the tree's place.
-func (t *tree) taken(ctx context.Context) (bool, error) {
+// taken reports whether anything is in the tree's place, but for files that are its own.
+func (t *tree) taken(ctx context.Context, own func(ctx context.Context, name string) (bool, error)) (bool, error) {
 	at := t.place(t.at.path)
 	_, err := at.head(ctx)
 	if err == nil {
@@ -179,7 +183,10 @@ func (t *tree) taken(ctx context.Context) (bool, error) {
 		return false, at.answered(ctx, err)
 	}
 	var found atomic.Bool
-	err = t.each(ctx, at.key+"/", func(context.Context, string) error {
+	err = t.each(ctx, at.key+"/", func(ctx context.Context, name string) error {
+		if is, err := own(ctx, name); is || err != nil {
+			return err
+		}
 		found.Store(true)
 		return errStop
 	})
@@ -194,14 +201,14 @@ func (t *tree) Look(ctx context.Context) (storage.Look, error) {
 	if err := t.check("look at"); err != nil {
 		return storage.Look{}, err
 	}
-	taken, err := t.taken(ctx)
+	taken, err := t.taken(ctx, noneOwn)
 	return storage.Look{Checked: err == nil, Exists: taken, Free: storage.UnknownSize}, err
 }
 
 // unpack writes what is in the archive to hidden keys.
 func (t *tree) unpack(ctx context.Context, content storage.Content) (storage.Stored, error) {
-	u := &unpacker{tree: t, ctx: ctx, writes: newCrowd(ctx)}
 	body := &counted{Reader: content.Body}
+	u := &unpacker{tree: t, ctx: ctx, writes: newCrowd(ctx), body: body}
 	err := archive.Walk(body, t.limits, u.visit)
 	if failed := u.writes.wait(); failed != nil {
 		err = failed // which the walk may have stopped for
@@ -252,6 +259,8 @@ type unpacker struct {
 	ctx    context.Context
 	writes *crowd
 	made   storage.Unpacked
+	body   *counted
+	linked int64 // bytes of hard links
 }
 
 // visit writes one entry.
@@ -268,11 +277,12 @@ func (u *unpacker) visit(e archive.Entry) error {
 			"a symbolic link cannot be kept in a sandbox that is in a bucket")
 	case archive.Link:
 		u.made.Files++
-		return u.link(at, e.Target)
+		return u.link(at, e)
 	case archive.File:
 	}
 	u.made.Files++
 	u.made.Bytes += e.Size
+	u.tree.files.add(e.Path, e.Size)
 	if e.Size > smallContent {
 		return u.put(u.ctx, at, e.Body, e.Size)
 	}
@@ -289,11 +299,17 @@ func (u *unpacker) put(ctx context.Context, at *destination, body io.Reader, siz
 }
 
 // link makes another object of a file's content.
-func (u *unpacker) link(at *destination, target string) error {
+func (u *unpacker) link(at *destination, e archive.Entry) error {
+	size, _ := u.tree.files.size(e.Target)
+	if u.linked += size; u.linked > linkedBytes*u.body.n || u.linked > u.tree.limits.Bytes-u.made.Bytes {
+		return storage.Errorf(storage.Invalid, archive.CodeTooLarge, "unpack", archive.Subject(e.Path),
+			"with this one the hard links have %d bytes, each of which would be stored: too many for what was sent", u.linked)
+	}
+	u.tree.files.add(e.Path, size)
 	if err := u.writes.wait(); err != nil { // the file may be among them
 		return err
 	}
 	u.writes = newCrowd(u.ctx)
-	_, err := at.copyFrom(u.ctx, u.tree.hiddenPlace(target).place, storage.DirectCopy{Mark: storage.Mark{Size: storage.UnknownSize}})
+	_, err := at.copyFrom(u.ctx, u.tree.hiddenPlace(e.Target).place, storage.DirectCopy{Mark: storage.Mark{Size: storage.UnknownSize}})
 	return err
 }

@@ -11,34 +11,68 @@ import (
 	"github.com/copyfleet/copyfleet/storage"
 )
 
-// show makes the tree visible. shown says that what is there may be a part of it.
-func (t *tree) show(ctx context.Context) (shown bool, err error) {
-	if t.policy == storage.NewTree {
+// mustBeNew reports whether nothing may be replaced.
+func (t *tree) mustBeNew() bool {
+	return t.policy == storage.NewTree || t.policy == storage.RepeatedTree
+}
+
+// show makes the tree visible.
+func (t *tree) show(ctx context.Context) error {
+	if t.mustBeNew() {
 		if err := t.begin(ctx); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if t.policy == storage.ReplaceTree {
 		// A store that keeps objects as files has no place below it.
 		if err := t.place(t.at.path).Remove(ctx); err != nil {
-			return false, err
+			return err
 		}
 	}
-	if err := t.each(ctx, t.hidden(t.temp), t.showFile); err != nil {
-		return true, err
+	if err := t.each(ctx, t.hidden(t.temp), t.showFile); err != nil || t.policy != storage.ReplaceTree {
+		return err
 	}
-	if t.policy != storage.ReplaceTree {
-		return false, nil
+	return t.each(ctx, t.place(t.at.path).key+"/", t.removeUnknown)
+}
+
+// hide removes what this attempt has shown of a tree that must be new. If a successor has come it is left alone.
+func (t *tree) hide(ctx context.Context) error {
+	if t.shown.count() == 0 {
+		return nil
 	}
-	return true, t.each(ctx, t.place(t.at.path).key+"/", t.removeUnknown)
+	if _, err := t.mark(t.temp).head(ctx); err != nil {
+		if isMissing(err) {
+			return nil
+		}
+		return t.place(t.at.path).answered(ctx, err)
+	}
+	return t.each(ctx, t.place(t.at.path).key+"/", func(ctx context.Context, name string) error {
+		if _, shown := t.shown.size(name); !shown {
+			return nil
+		}
+		if same, err := t.sameFile(ctx, name); !same || err != nil { // somebody else's by now
+			return err
+		}
+		return t.removeKey(ctx, t.place(t.at.path+"/"+name).key)
+	})
 }
 
 // showFile copies a file to its key.
 func (t *tree) showFile(ctx context.Context, name string) error {
 	at, from := t.place(t.at.path+"/"+name), t.hiddenPlace(name).place
-	c := storage.DirectCopy{Mark: storage.Mark{Size: storage.UnknownSize}, OnlyNew: t.policy == storage.NewTree}
+	c := storage.DirectCopy{Mark: storage.Mark{Size: storage.UnknownSize}, OnlyNew: t.mustBeNew()}
 	_, err := at.copyFrom(ctx, from, c)
-	if e, ok := errors.AsType[*storage.Error](err); ok && t.policy == storage.ReplaceTree && (e.Code == codeParent || e.Code == codeDirectory) {
+	e, ok := errors.AsType[*storage.Error](err)
+	switch exists := ok && e.Code == storage.CodeDestinationExists; {
+	case !t.mustBeNew():
+	case !exists: // after an error it may be there all the same
+		t.shown.add(name, 0)
+	case t.policy == storage.RepeatedTree:
+		if same, failed := t.sameFile(ctx, name); same || failed != nil {
+			return failed
+		}
+	}
+	if ok && t.policy == storage.ReplaceTree && (e.Code == codeParent || e.Code == codeDirectory) {
 		// This store keeps objects as files. What stands in the way is not in the archive, so it goes before its time.
 		if err := t.clearWay(ctx, name); err != nil {
 			return err
@@ -63,17 +97,48 @@ func (t *tree) clearWay(ctx context.Context, name string) error {
 	return t.removeBelow(ctx, t.place(t.at.path+"/"+name).key+"/")
 }
 
-// removeUnknown removes a file that the archive lacks.
-func (t *tree) removeUnknown(ctx context.Context, name string) error {
-	_, err := t.hiddenPlace(name).head(ctx)
-	if err == nil {
-		return nil
+// sameFile reports whether what is in the place of a file is what was unpacked.
+func (t *tree) sameFile(ctx context.Context, name string) (bool, error) {
+	if _, known := t.files.size(name); !known {
+		return false, nil
 	}
 	at := t.place(t.at.path + "/" + name)
-	if !isMissing(err) {
-		return at.answered(ctx, err)
+	there, err := at.head(ctx)
+	if isMissing(err) {
+		return false, nil
 	}
-	return t.removeKey(ctx, at.key)
+	var made minio.ObjectInfo
+	if err == nil {
+		made, err = t.hiddenPlace(name).head(ctx)
+	}
+	if err != nil {
+		return false, at.answered(ctx, err)
+	}
+	return sameContent(&made, &there), nil
+}
+
+// sameContent reports whether the store tells of two objects that they have the same content.
+func sameContent(a, b *minio.ObjectInfo) bool {
+	if a.Size != b.Size {
+		return false
+	}
+	of, other := digestsOf(a), digestsOf(b)
+	for kind, sum := range of {
+		if other[kind] == sum {
+			return true
+		}
+	}
+	md5 := of[storage.DigestMD5]
+	return a.Size == 0 || md5 != "" && b.ETag == composedETag([]storage.PartStored{{ETag: md5}}) // copied in one part
+}
+
+// removeUnknown removes a file that the archive lacks. What the archive has is known here: a worker that lost the item, whose hidden objects a
+// successor has removed, must not take the successor's files for some that it lacks.
+func (t *tree) removeUnknown(ctx context.Context, name string) error {
+	if _, known := t.files.size(name); known {
+		return nil
+	}
+	return t.removeKey(ctx, t.place(t.at.path+"/"+name).key)
 }
 
 // removeBelow removes the objects whose keys begin so.

@@ -26,7 +26,7 @@ func (t *tree) look(dir directory, name string) (uint32, error) {
 		return 0, t.at.store.fail("open", t.at.place, err)
 	case kind == 0:
 		return 0, nil
-	case t.policy == storage.NewTree && (kind != unix.S_IFDIR || len(t.at.stale) == 0):
+	case t.policy == storage.NewTree, t.policy == storage.RepeatedTree && kind != unix.S_IFDIR:
 		return 0, t.at.exists()
 	case kind == unix.S_IFDIR:
 		return kind, nil
@@ -83,7 +83,7 @@ func (p *publication) show(ctx context.Context) error {
 	case p.policy == storage.MergeTree:
 		p.merged = true
 		return p.merge(ctx, false)
-	case p.policy == storage.NewTree:
+	case p.policy == storage.RepeatedTree:
 		return p.shownBefore(ctx)
 	}
 	return p.replace()

@@ -47,7 +47,7 @@ func (t *tree) Put(ctx context.Context, content storage.Content) (storage.Stored
 	if err != nil {
 		return storage.Stored{}, err
 	}
-	if content.OnlyNew {
+	if content.OnlyNew && t.policy != storage.RepeatedTree {
 		t.policy = storage.NewTree
 	}
 	dir, err := d.openParent(dirName)

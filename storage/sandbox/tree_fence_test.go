@@ -244,7 +244,11 @@ func TestNewTreeShownBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := snapshot(t, b.root)
-			stored, err := putTree(t.Context(), b.owned("/x", storage.NewTree, "second", c.stale...), body, nil)
+			policy := storage.RepeatedTree
+			if c.stale == nil {
+				policy = storage.NewTree
+			}
+			stored, err := putTree(t.Context(), b.owned("/x", policy, "second", c.stale...), body, nil)
 			if c.code != "" {
 				expectCode(t, err, storage.Conflict, c.code)
 			} else if err != nil || stored.Unpacked == nil || stored.Unpacked.Files != 4 {
