@@ -223,16 +223,24 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
+	writeEncoded(w, status, contentType, encodeBody(v))
+}
+
+func encodeBody(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // a signed URL stays readable; nosniff keeps it from being HTML
 	if err := enc.Encode(v); err != nil {
 		panic(err) //nolint:forbidigo // plain structs always encode; else it becomes a 500 in the recovery; nothing is written yet
 	}
+	return b.Bytes()
+}
+
+func writeEncoded(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the client is gone: there is nobody left to tell
+	_, _ = w.Write(body) // the client is gone: there is nobody left to tell
 }
 
 // problems collects what is wrong with a request.

@@ -114,7 +114,7 @@ func (s *Server) writePublished(w http.ResponseWriter, r *http.Request, session 
 		writeProblem(w, r, *p)
 		return
 	}
-	writeJSON(w, http.StatusOK, completedAnswer{sessionAnswer{viewOfSession(session)}, session.PublishedBytes, session.PublishedFiles})
+	writeSessions(w, http.StatusOK, completedAnswer{sessionAnswer{viewOfSession(session)}, session.PublishedBytes, session.PublishedFiles}, session)
 }
 
 // notPublished says why a session that is not being published any more is not there; nil: it is.
@@ -156,7 +156,7 @@ func (s *Server) stillPublishing(w http.ResponseWriter, r *http.Request, session
 		if prefer.wait != nil {
 			w.Header().Add("Preference-Applied", "wait="+strconv.Itoa(int(min(*prefer.wait, s.cfg.MaxWait).Seconds())))
 		}
-		writeJSON(w, http.StatusAccepted, sessionAnswer{viewOfSession(session)})
+		writeSessions(w, http.StatusAccepted, sessionAnswer{viewOfSession(session)}, session)
 	default:
 		s.uploadGoesOn(w, r, session, "The upload is still being published. Ask for it at its Location, or complete it again.")
 	}

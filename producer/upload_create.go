@@ -35,7 +35,7 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Location", sessionPath(session.Sandbox, session.ID))
-	writeJSON(w, http.StatusCreated, sessionAnswer{viewOfSession(session)})
+	writeSessions(w, http.StatusCreated, sessionAnswer{viewOfSession(session)}, session)
 }
 
 func (s *Server) uploadRequest(w http.ResponseWriter, r *http.Request) (*uploads.Request, *Problem) {

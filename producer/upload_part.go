@@ -43,7 +43,7 @@ func (s *Server) putPart(w http.ResponseWriter, r *http.Request) {
 		s.refuseBody(w, r, body, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, viewOfSession(session))
+	writeSessions(w, http.StatusOK, viewOfSession(session), session)
 }
 
 // refuseBody answers for an error of a call that had a body to read.

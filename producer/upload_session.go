@@ -54,7 +54,7 @@ func (s *Server) showUpload(w http.ResponseWriter, r *http.Request) {
 		s.refuseUpload(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, viewOfSession(session))
+	writeSessions(w, http.StatusOK, viewOfSession(session), session)
 }
 
 // listUploads answers GET /v1/sandboxes/{id}/uploads: the newest first.
@@ -85,7 +85,7 @@ func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) {
 	for i, session := range sessions {
 		answer.Sessions[i] = viewOfSession(session)
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeSessions(w, http.StatusOK, answer, sessions...)
 }
 
 // abortUpload answers DELETE /v1/sandboxes/{id}/uploads/{upload_id}. One that is being published is canceled first, and is aborted unless it
@@ -103,7 +103,7 @@ func (s *Server) abortUpload(w http.ResponseWriter, r *http.Request) {
 		s.refuseUpload(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, viewOfSession(session))
+	writeSessions(w, http.StatusOK, viewOfSession(session), session)
 }
 
 // uploadGoesOn says where to ask for a session that is still being published.

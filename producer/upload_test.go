@@ -24,15 +24,17 @@ func TestUploadInParts(t *testing.T) {
 	d := newDock(t, Config{}, uploads.Config{})
 	ok := described(t)
 	body := `{"kind":"file","source_kind":"spooled_stream","target_path":"a/../model.bin","content_length":8388613,"checksum_algorithm":"sha256",
-		"user":"ana","metadata":{"b": 1.0000000000000000001, "a":"<&>"},"conflict":"replace"}`
+		"user":"ana","metadata":{"b": 1.0000000000000000001,	"a" : "<&>\u0041" },"conflict":"replace"}`
 	a := ok("POST", routeUploads, d.call("one/copy", "POST", "/v1/sandboxes/box/uploads", body, "Idempotency-Key", "k").want(201, ""))
 	made := decode[sessionAnswer](a).Session
 	if made.TargetPath != "/workspace/model.bin" || made.PartCount != 2 || made.PartSize != eightMiB || made.Status != "created" || made.Reserved != 8388613 ||
 		a.header.Get("Location") != made.path("") {
 		t.Errorf("made %+v at %s", made, a.header.Get("Location"))
 	}
-	if !strings.Contains(string(a.body), `"metadata":{"b":1.0000000000000000001,"a":"<&>"}`) {
-		t.Errorf("the metadata came back as something else: %s", a.body)
+	for _, a := range []answer{a, d.call("one/read", "GET", made.path(""), ""), d.call("one/read", "GET", "/v1/sandboxes/box/uploads", "")} {
+		if !strings.Contains(string(a.body), `"metadata":{"b": 1.0000000000000000001,	"a" : "<&>\u0041" },"`) {
+			t.Errorf("the metadata came back as something else: %s", a.body)
+		}
 	}
 	again := d.call("one/copy", "POST", "/v1/sandboxes/box/uploads", body, "Idempotency-Key", `"k"`).want(201, "")
 	if diff := cmp.Diff(string(a.body), string(again.body)); diff != "" {

@@ -1,7 +1,9 @@
 package producer
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -40,7 +42,7 @@ type sessionView struct {
 	NextPart    int                     `json:"next_part"`
 	Archive     string                  `json:"archive_format,omitempty"`
 	Whole       string                  `json:"whole_checksum_sha256,omitempty"`
-	Metadata    json.RawMessage         `json:"metadata,omitempty"`
+	Metadata    json.RawMessage         `json:"metadata,omitempty"` // where it comes back: [verbatimHere]
 
 	Missing    []uploads.Range   `json:"missing_parts"`
 	MissingCut bool              `json:"missing_parts_truncated,omitempty"` // there are more ranges than are shown
@@ -56,14 +58,34 @@ func viewOfSession(s *uploads.Session) sessionView {
 		ID: s.ID, Kind: s.Kind, Source: s.Source, TargetPath: s.TargetPath, Length: s.Length, Accepted: s.Accepted, Reserved: s.Reserved,
 		PartSize: s.PartSize, PartCount: s.PartCount, Concurrency: s.Limits.Concurrent, Status: s.Status, Conflict: s.Conflict,
 		Algorithm: checksumAlgorithm, Limits: s.Limits, CreatedAt: s.Created.UTC(), UpdatedAt: s.Changed.UTC(), ExpiresAt: s.Expires.UTC(),
-		User: s.User, NextPart: s.Next, Archive: s.Archive, Whole: s.Whole, Metadata: s.Metadata,
+		User: s.User, NextPart: s.Next, Archive: s.Archive, Whole: s.Whole,
 		Batch: s.Batch, EndedAt: known(s.Ended), Failure: s.Failure,
+	}
+	if len(s.Metadata) > 0 {
+		v.Metadata = verbatimHere
 	}
 	v.Missing, v.MissingCut = shownRanges(s.Missing)
 	if s.Status == uploads.StatusCompleted {
 		v.Bytes, v.Files = &s.PublishedBytes, &s.PublishedFiles
 	}
 	return v
+}
+
+// verbatimHere stands in an encoded answer where the metadata of a session come: an encoder would write them in its own way. Nobody else knows it.
+var verbatimHere = json.RawMessage(`"` + rand.Text() + `"`)
+
+// writeSessions answers with what has views of sessions, in this order, whose metadata come back byte for byte.
+func writeSessions(w http.ResponseWriter, status int, v any, sessions ...*uploads.Session) {
+	rest := encodeBody(v)
+	body := make([]byte, 0, len(rest))
+	for _, s := range sessions {
+		if len(s.Metadata) == 0 {
+			continue
+		}
+		before, after, _ := bytes.Cut(rest, verbatimHere)
+		body, rest = append(append(body, before...), s.Metadata...), after
+	}
+	writeEncoded(w, status, "application/json", append(body, rest...))
 }
 
 // shownRanges is what of a list of ranges stands in an answer, which is never null.

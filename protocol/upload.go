@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 )
@@ -71,17 +70,17 @@ type Upload struct {
 	Pool    string    `json:"pool"`
 	Request string    `json:"request"` // hex SHA-256 of what creation asked for; another request under the same key is refused
 
-	Kind       UploadKind      `json:"kind"`
-	Source     UploadSource    `json:"source_kind"`
-	TargetPath string          `json:"target_path"` // absolute in the sandbox, and clean
-	Length     int64           `json:"content_length"`
-	PartSize   int64           `json:"part_size"`  // bytes of every part but the last
-	PartCount  int             `json:"part_count"` // 0: the content has no bytes
-	Conflict   UploadConflict  `json:"conflict"`
-	User       string          `json:"user,omitempty"`
-	Archive    string          `json:"archive_format,omitempty"`
-	Whole      string          `json:"whole_checksum_sha256,omitempty"` // lowercase hex
-	Metadata   json.RawMessage `json:"metadata,omitempty"`              // as it came
+	Kind       UploadKind     `json:"kind"`
+	Source     UploadSource   `json:"source_kind"`
+	TargetPath string         `json:"target_path"` // absolute in the sandbox, and clean
+	Length     int64          `json:"content_length"`
+	PartSize   int64          `json:"part_size"`  // bytes of every part but the last
+	PartCount  int            `json:"part_count"` // 0: the content has no bytes
+	Conflict   UploadConflict `json:"conflict"`
+	User       string         `json:"user,omitempty"`
+	Archive    string         `json:"archive_format,omitempty"`
+	Whole      string         `json:"whole_checksum_sha256,omitempty"` // lowercase hex
+	Metadata   []byte         `json:"metadata,omitempty"`              // JSON, byte for byte as it came
 	// Direct says that the content comes in one request to a signed URL: it is staged as an object, without parts. Length is what the request
 	// announced until it has come.
 	Direct bool `json:"direct,omitempty"`

@@ -40,7 +40,7 @@ func messages() map[string]any {
 		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}, Uploads: []protocol.UploadReport{{Org: "ORG", Sandbox: "sbx", Upload: "upl_1", Multipart: "plain.m", Part: piece}}},
 		"upload": &protocol.Upload{
 			Version: protocol.UploadVersion, ID: "upl_1", Org: "ORG", Sandbox: "sbx", Pool: "default", Request: "ef", Kind: protocol.UploadTree, Source: protocol.UploadArchive,
-			TargetPath: "/workspace/d", Length: 9, PartSize: 5, PartCount: 2, Conflict: protocol.UploadMerge, User: "root", Archive: "tar", Whole: "ab", Metadata: json.RawMessage(`"m"`),
+			TargetPath: "/workspace/d", Length: 9, PartSize: 5, PartCount: 2, Conflict: protocol.UploadMerge, User: "root", Archive: "tar", Whole: "ab", Metadata: []byte(`{ "m": 1 }`),
 			Direct: true, Bucket: "copyfleet-staging", Key: "k", Multipart: "plain.m", State: protocol.UploadFailed, Generation: 2, Batch: "bat_1", Failure: failure,
 			PublishedBytes: 7, PublishedFiles: 8, Created: at, Updated: at, Expires: at, Ended: at, Have: []byte{5, 1}, Cleaned: true,
 		},
