@@ -69,6 +69,15 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	return Entry{Key: key, Value: b.unpack(msg.Data), Revision: msg.Sequence}, nil
 }
 
+// Now is the time by the clock of the server that keeps the bucket.
+func (b *Bucket) Now(ctx context.Context) (time.Time, error) {
+	info, err := b.stream.Info(ctx)
+	if err != nil {
+		return time.Time{}, b.wrap("read", "the time", classify(err))
+	}
+	return info.TimeStamp, nil
+}
+
 // Put stores a value whatever was there, and returns its revision.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) (uint64, error) {
 	rev, err := b.conn.publishOne(ctx, write{subject: b.subject(key), data: b.pack(value)})

@@ -63,7 +63,8 @@
 //
 // # What is not
 //
-// The whole is not digested here: the worker that publishes compares whole_checksum_sha256. Clocks need not agree: a session expires by the clock of
-// whoever looks, and a word on a part is never older than the one that it replaces was known to be. A batch that ended, and whose records were
-// removed by retention before any front looked at its session, is submitted again.
+// The whole is not digested here: the worker that publishes compares whole_checksum_sha256. Clocks need not agree: calls are refused as expired by
+// the clock of whoever is asked, but a session is ended for it, or forgotten, only if the broker's clock says so, too: one that jumps loses
+// nothing. A word on a part is never older than the one that it replaces was known to be. A batch that ended, and whose records were removed
+// by retention before any front looked at its session, is submitted again.
 package uploads

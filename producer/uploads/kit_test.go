@@ -151,6 +151,7 @@ func (s *stage) open(cfg Config) *Service {
 		s.Fatal(err)
 	}
 	svc.smallest, svc.now = small, s.now
+	svc.theirs = func(context.Context) (time.Time, error) { return s.now(), nil }
 	return svc
 }
 

@@ -88,6 +88,34 @@ func TestSweepThatIsBehindGoesOn(t *testing.T) {
 	}
 }
 
+// TestClockThatJumpsEndsNothing has the clock of one machine a day ahead. What is staged stays, and so do the sessions that can still be read, until
+// the broker's clock says so, too.
+func TestClockThatJumpsEndsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, Config{Quota: 3 * small})
+	made, ended := s.create(request("k", 2*small)), s.create(request("ended", 1))
+	s.put(made, 0, content(0, small))
+	s.abort(name(ended))
+	s.sweep()
+	s.svc.theirs = s.bucket.Now
+	s.pass(KeptFor + DefaultExpiry)
+	s.sweep()
+	wantRefused(t, second(s.svc.Create(t.Context(), request("other", 2*small))), RefusedQuota)
+	s.pass(-KeptFor - DefaultExpiry)
+	if got := s.put(made, 1, content(0, small)); got.Status != StatusStaged {
+		t.Errorf("%+v", got)
+	}
+	if got := s.show(ended); got.Status != StatusAborted {
+		t.Errorf("%+v", got)
+	}
+	s.pass(KeptFor + DefaultExpiry)
+	s.svc.theirs = func(context.Context) (time.Time, error) { return s.now(), nil }
+	s.sweep()
+	if got := s.show(made); got.State != protocol.UploadExpired || !got.Cleaned {
+		t.Errorf("%+v", got)
+	}
+}
+
 // drop removes multipart uploads behind the sessions' back, as an operator or the store's own rules may.
 func (f *shelf) drop() {
 	f.mu.Lock()

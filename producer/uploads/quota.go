@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -110,6 +111,9 @@ func (s *Service) endExpired(ctx context.Context, org protocol.OrgID, sandbox pr
 		return false, err
 	}
 	now, some := s.now(), false
+	if wrong, err := s.clockIsWrong(ctx); err != nil || wrong {
+		return false, err
+	}
 	for _, r := range slices.Clone(quota.Reserved) {
 		if !now.After(r.Expires) {
 			continue
@@ -131,6 +135,23 @@ func (s *Service) expire(ctx context.Context, name Name) (*record, error) {
 		}
 		return true, s.end(ctx, u, protocol.UploadExpired)
 	})
+}
+
+// clockSlack is by how much clocks may differ.
+const clockSlack = time.Minute
+
+// clockIsWrong reports whether the clock of this machine is so far ahead that what seems to be over may not be: nothing is to be ended by it.
+func (s *Service) clockIsWrong(ctx context.Context) (bool, error) {
+	theirs, err := s.theirs(ctx)
+	if err != nil {
+		return false, fmt.Errorf("compare the clock with the broker's: %w", err)
+	}
+	ahead := s.now().Sub(theirs)
+	if ahead <= clockSlack {
+		return false, nil
+	}
+	s.log.Error("no upload session is ended: the clock of this machine is ahead of the broker's", "seconds", int64(ahead.Seconds()))
+	return true, nil
 }
 
 // over reports whether a session takes no parts any more because of the time alone.

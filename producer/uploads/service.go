@@ -225,6 +225,9 @@ type Service struct {
 	log     *slog.Logger
 	now     func() time.Time // the clock, without its monotonic part: what it says is compared with what is stored
 
+	// theirs is the clock of the broker. What has been over for long by one of the clocks alone is not: a clock may jump.
+	theirs func(context.Context) (time.Time, error)
+
 	smallest int64 // bytes of a part of a session of few parts
 	most     int   // sessions that a pass of the sweep brings on
 
@@ -245,7 +248,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, staging Staging, qu
 	}
 	return &Service{
 		cfg: cfg, conn: conn, bucket: bucket, staging: staging, queue: queue, log: cfg.Logger, smallest: SmallestPart, most: sweepMost,
-		now: func() time.Time { return time.Now().UTC().Round(0) },
+		now: func() time.Time { return time.Now().UTC().Round(0) }, theirs: bucket.Now,
 	}, nil
 }
 

@@ -50,13 +50,17 @@ func (s *Service) Run(ctx context.Context) {
 func (s *Service) sweep(ctx context.Context) (more bool, err error) {
 	var due []Name // of all that are due any is as likely as another, so that those that stay due hold up nobody for good
 	seen := 0
+	wrongClock, err := s.clockIsWrong(ctx)
+	if err != nil {
+		return false, err
+	}
 	err = s.bucket.Scan(ctx, protocol.UploadSessionFilter("", ""), func(e broker.Scanned) bool {
 		rec, err := decode(e.Entry)
 		if err != nil {
 			s.log.Error("a session cannot be read", "key", e.Key, "error", err)
 			return true
 		}
-		if !s.due(&rec.Upload) {
+		if !s.due(&rec.Upload) || wrongClock && s.dueByTime(&rec.Upload) {
 			return true
 		}
 		seen++
@@ -108,6 +112,11 @@ func (s *Service) due(u *protocol.Upload) bool {
 	default: // a process that uses another bucket leaves the cleaning to those who can, while there may be some
 		return s.now().Sub(u.Ended) > KeptFor
 	}
+}
+
+// dueByTime reports whether a session is due because of the time alone, if it is due.
+func (s *Service) dueByTime(u *protocol.Upload) bool {
+	return s.over(u) || u.State.Final() && (u.Cleaned || s.elsewhere(u) != nil)
 }
 
 // bringOn makes the next step of a session.
