@@ -11,21 +11,22 @@ import (
 
 // uploadSession is an upload as the API tells it.
 type uploadSession struct {
-	ID             string              `json:"upload_id"`
-	Kind           protocol.UploadKind `json:"kind"`
-	TargetPath     string              `json:"target_path"`
-	Length         int64               `json:"content_length"`
-	Accepted       int64               `json:"accepted_bytes"`
-	PartSize       int64               `json:"part_size"`
-	PartCount      int                 `json:"part_count"`
-	MaxConcurrency int                 `json:"max_concurrency"`
-	Status         string              `json:"status"`
-	Whole          string              `json:"whole_checksum_sha256"`
-	Expires        time.Time           `json:"expires_at"`
-	Missing        []partRange         `json:"missing_parts"`
-	Metadata       json.RawMessage     `json:"metadata"`
-	PublishedBytes int64               `json:"published_bytes"`
-	PublishedFiles int                 `json:"published_file_count"`
+	ID             string                `json:"upload_id"`
+	Kind           protocol.UploadKind   `json:"kind"`
+	Source         protocol.UploadSource `json:"source_kind"`
+	TargetPath     string                `json:"target_path"`
+	Length         int64                 `json:"content_length"`
+	Accepted       int64                 `json:"accepted_bytes"`
+	PartSize       int64                 `json:"part_size"`
+	PartCount      int                   `json:"part_count"`
+	MaxConcurrency int                   `json:"max_concurrency"`
+	Status         string                `json:"status"`
+	Whole          string                `json:"whole_checksum_sha256"`
+	Expires        time.Time             `json:"expires_at"`
+	Missing        []partRange           `json:"missing_parts"`
+	Metadata       json.RawMessage       `json:"metadata"`
+	PublishedBytes int64                 `json:"published_bytes"`
+	PublishedFiles int                   `json:"published_file_count"`
 	Failure        *struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

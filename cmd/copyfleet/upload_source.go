@@ -144,8 +144,8 @@ func (r *uploadRun) fits(ctx context.Context) error {
 		if src.sum != s.Whole {
 			return r.misfit("the source has other bytes")
 		}
-		// A spool of before is known by its name and its content.
-		src.spool = src.spool || isSpool(src.path)
+		// A spool of before is known by its name, its content and what the session says of where that is from: a file of the caller's is not ours to remove.
+		src.spool = src.spool || isSpool(src.path) && s.Source != protocol.UploadRestartable
 		return nil
 	}
 	var m sourceMark

@@ -278,6 +278,29 @@ func TestUploadResumeByChecksum(t *testing.T) {
 	f.want(t, want)
 }
 
+// A file of the caller's is never removed, whatever it is named.
+func TestUploadKeepsTheCallersFile(t *testing.T) {
+	t.Parallel()
+	f := newFakeUploads(t)
+	f.put = func(w http.ResponseWriter, _ *http.Request, n, _ int) bool {
+		if n == 1 {
+			f.refuse(w, http.StatusForbidden, "forbidden")
+		}
+		return n == 1
+	}
+	want := content(3000)
+	file := given(t, spoolPrefix+"notes.txt", want)
+	f.sends(t, "--concurrency", "1", "--checksum", file, "SBX-1:/x")
+	f.set(func() { f.put = nil })
+	if exit, _, told := f.sends(t, "--resume", fakeID, file, "SBX-1:/x"); exit != exitOK {
+		t.Errorf("ended with %d\n%s", exit, told)
+	}
+	f.want(t, want)
+	if got, err := os.ReadFile(file); !bytes.Equal(got, want) {
+		t.Errorf("the file is gone: %v", err)
+	}
+}
+
 // A source that changes is an error, and what was begun is given up: its parts do not belong together.
 func TestUploadSourceChanges(t *testing.T) {
 	t.Parallel()

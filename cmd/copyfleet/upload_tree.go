@@ -23,6 +23,7 @@ type sourceTree struct {
 	root    *os.Root
 	name    string
 	exclude []string
+	spool   fs.FileInfo // of the archive itself, which may lie inside the directory; nil: it is not there yet
 
 	bytes   int64 // of all files
 	refused []string
@@ -49,7 +50,12 @@ func (r *uploadRun) spoolTree(ctx context.Context) error {
 			"--spool-dir (COPYFLEET_SPOOL_DIR) names a directory with more room.")
 	}
 	r.shown.phase("archiving", 0, t.bytes)
-	return r.spooled(ctx, &uploadSource{kind: protocol.UploadTree, from: protocol.UploadArchive}, ".tar", func(w io.Writer) error {
+	s := &uploadSource{kind: protocol.UploadTree, from: protocol.UploadArchive}
+	return r.spooled(ctx, s, ".tar", func(w io.Writer) error {
+		var err error
+		if t.spool, err = s.file.Stat(); err != nil {
+			return err //nolint:wrapcheck // the caller says what for
+		}
 		return t.checked(ctx, w, r.shown.add)
 	})
 }
@@ -149,7 +155,7 @@ func (t *sourceTree) walk(ctx context.Context, visit func(name string, info fs.F
 			return sourceChanged(t.name + "/" + name)
 		case err != nil:
 			return exitWith(exitUsage, "the source: %w", err)
-		case name == ".":
+		case name == ".", t.spool != nil && os.SameFile(info, t.spool):
 			return nil
 		}
 		return visit(name, info)

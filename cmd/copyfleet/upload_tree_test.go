@@ -83,6 +83,21 @@ func TestUploadTree(t *testing.T) {
 	}
 }
 
+// The archive of a directory that it is itself kept in does not hold itself.
+func TestUploadTreeWithItsSpool(t *testing.T) {
+	t.Parallel()
+	dir := tree(t)
+	f := newFakeUploads(t)
+	if exit, _, told := f.sends(t, "--spool-dir", filepath.Join(dir, "none"), dir, "SBX-1:project"); exit != exitOK {
+		t.Fatalf("ended with %d\n%s", exit, told)
+	}
+	for _, entry := range entries(t, f.published) {
+		if strings.Contains(entry, spoolPrefix) {
+			t.Errorf("the archive has %s", entry)
+		}
+	}
+}
+
 // What an archive cannot hold, or must not, is refused by name before anything is sent, unless it is excluded.
 func TestUploadTreeRefusals(t *testing.T) {
 	t.Parallel()
