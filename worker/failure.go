@@ -64,10 +64,26 @@ func (e *partError) Unwrap() error { return e.err }
 // blame notes whose failure an error of a copy is.
 func blame(t transfer, err error) error {
 	place := t.dest
-	if _, fromSource := errors.AsType[*sourceError](err); fromSource {
+	if source, fromSource := errors.AsType[*sourceError](err); fromSource {
 		place = t.src
+		if t.src.Type == protocol.StagedUpload {
+			err = &sourceError{ofOwnStore(source.err)}
+		}
 	}
 	return &placedError{host: hostOf(place), err: err}
+}
+
+// ofOwnStore is an error of the fleet's own store. That it refuses this worker is no fault of the upload, and passes when somebody mends it, or at
+// another worker: nothing that was staged is given up for it.
+func ofOwnStore(err error) error {
+	e, ok := errors.AsType[*storage.Error](err)
+	if !ok || e.Class != storage.Denied {
+		return err
+	}
+	passing := *e
+	passing.Class = storage.Unavailable
+	passing.Hint = "The worker's S3 key must be able to read and write the staging bucket."
+	return &passing
 }
 
 // hostOf names the side that failed, for people who look for what failures have in common. It holds no credential.

@@ -238,6 +238,31 @@ func TestStagedElsewhere(t *testing.T) {
 	}
 }
 
+// denying is a store whose key may put objects together and not read them.
+type denying struct{ ObjectDriver }
+
+func (denying) Source(bucket, key string) storage.Source { return denied{bucket + "/" + key} }
+
+type denied struct{ subject string }
+
+func (d denied) Open(context.Context) (*storage.Object, error) {
+	e := storage.Errorf(storage.Denied, "source_denied", "open", d.subject, "403 Forbidden")
+	e.Status, e.StatusText = 403, "Forbidden"
+	return nil, e
+}
+
+// TestStagingRefusesThisWorker: that the fleet's own store refuses a worker is not the end of an upload.
+func TestStagingRefusesThisWorker(t *testing.T) {
+	t.Parallel()
+	k := newStagedKit(t, &memory.Destination{}, bytesOf(9, 8))
+	k.staging = denying{k.staging}
+	k.run(t, k.config("w1"))
+	k.publishSession(t, nil)
+	if r := k.final(t); r.State != protocol.ItemFailed || r.Failure.Class != protocol.Unavailable || r.Failure.Status != 403 || len(r.Attempts) != 3 {
+		t.Errorf("%+v, %+v", r, r.Failure)
+	}
+}
+
 // tree is a place for archives, of which only what happens to them is of interest here.
 type tree struct {
 	*memory.Destination
