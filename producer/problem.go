@@ -200,8 +200,8 @@ func newProblem(code Code, message string) Problem {
 
 // writeProblem answers with a problem. The caller has written nothing yet.
 func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
-	// A token in a path is a credential; problems end up in logs.
-	if path := r.URL.EscapedPath(); len(path) <= maxInstance && !strings.HasPrefix(path, directPath) {
+	// Problems end up in logs. A path that is none of ours may be a mistyped one that has a token in it.
+	if path := r.URL.EscapedPath(); len(path) <= maxInstance && !carriesToken(r.Pattern) {
 		p.Instance = path
 	}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
@@ -215,6 +215,11 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="copyfleet"`)
 	}
 	writeBody(w, p.Status, "application/problem+json", p)
+}
+
+// carriesToken reports whether the paths of a route may have a credential in them. What no route was found for has the pattern "", or "/".
+func carriesToken(pattern string) bool {
+	return pattern == "" || pattern == "/" || strings.HasPrefix(pattern, directPath)
 }
 
 // writeJSON answers with a value that encodes without fail: all answers are plain structs.

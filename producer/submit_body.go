@@ -55,8 +55,10 @@ type slowBody struct {
 	patience time.Duration // see progressWindow
 	read     int64
 	window   int64 // read when the deadline was set last
-	ended    bool  // all of it was read
-	failed   error // of the connection
+	deadline time.Time
+	rested   time.Time // when the last read ended, or the deadline was set
+	ended    bool      // all of it was read
+	failed   error     // of the connection
 }
 
 func newSlowBody(w http.ResponseWriter, r *http.Request, patience time.Duration) *slowBody {
@@ -67,14 +69,25 @@ func newSlowBody(w http.ResponseWriter, r *http.Request, patience time.Duration)
 
 // renew gives the client another while.
 func (b *slowBody) renew() {
-	b.window = b.read
-	_ = b.control.SetReadDeadline(time.Now().Add(b.patience)) // not supported, as in tests: nothing to be renewed
+	b.window, b.rested = b.read, time.Now()
+	b.deadline = b.rested.Add(b.patience)
+	_ = b.control.SetReadDeadline(b.deadline) // not supported, as in tests: nothing to be renewed
+}
+
+// goOn does not count against the client what went by while nothing was read: the body waited for its turn, or for the storage.
+func (b *slowBody) goOn() {
+	if idle := time.Since(b.rested); idle > b.patience/64 { // less is not worth the call
+		b.deadline = b.deadline.Add(idle)
+		_ = b.control.SetReadDeadline(b.deadline)
+	}
 }
 
 // Read implements io.Reader.
 func (b *slowBody) Read(p []byte) (int, error) {
+	b.goOn()
 	n, err := b.request.Body.Read(p)
 	b.read += int64(n)
+	b.rested = time.Now()
 	switch {
 	case err != nil && !errIsEOF(err):
 		b.failed = err

@@ -2,10 +2,7 @@ package producer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -19,6 +16,9 @@ const (
 	// maxOtherFields and maxOtherField bound what a form may have beside its file, which is not looked at.
 	maxOtherFields = 64
 	maxOtherField  = 64 << 10
+	// maxFormHead bounds what comes before the content of a field: its headers, and what stands before the first one. Readers of forms keep headers
+	// in memory, up to ten times as much.
+	maxFormHead = 64 << 10
 )
 
 // directAnswer says what was published.
@@ -45,7 +45,7 @@ func (s *Server) putDirect(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, *p)
 		return
 	}
-	content := &directContent{body: body, hash: sha256.New()}
+	content := &directContent{body: body}
 	s.direct(w, r, token, content, uploads.Direct{Request: uploads.Request{Length: r.ContentLength, Whole: digest}, Exact: true})
 }
 
@@ -61,7 +61,8 @@ func (s *Server) postDirect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	watched := r.WithContext(r.Context()) // a copy: what watches the progress of the body reads that of the request itself
-	watched.Body = io.NopCloser(body)
+	shape := &bounded{body: body}
+	watched.Body = io.NopCloser(shape)
 	form, err := watched.MultipartReader()
 	if err != nil || r.ContentLength < 0 {
 		no := newProblem(CodeUnsupportedMedia, "The body must be multipart/form-data, with one file in the field "+
@@ -74,7 +75,7 @@ func (s *Server) postDirect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A form tells how long it is, and its file is a little shorter. How long that must be is seen at its end.
-	content := &directContent{body: body, hash: sha256.New(), form: form, length: token.Length}
+	content := &directContent{body: body, form: form, shape: shape, length: token.Length}
 	s.direct(w, r, token, content, uploads.Direct{Request: uploads.Request{Length: r.ContentLength}})
 }
 
@@ -116,7 +117,7 @@ func (s *Server) direct(w http.ResponseWriter, r *http.Request, token *directTok
 	case p != nil:
 		writeProblem(w, r, *p)
 	default:
-		writeJSON(w, http.StatusCreated, directAnswer{session.TargetPath, session.PublishedBytes, s.publishedDigest(r.Context(), session, content)})
+		writeJSON(w, http.StatusCreated, directAnswer{session.TargetPath, session.PublishedBytes, session.Whole})
 	}
 }
 
@@ -152,25 +153,13 @@ func (s *Server) refuseDirect(w http.ResponseWriter, r *http.Request, content *d
 	s.refuseBody(w, r, content.body, err)
 }
 
-// publishedDigest is the SHA-256 of what was published: as the worker computed it, or as it was computed of what came.
-func (s *Server) publishedDigest(ctx context.Context, session *uploads.Session, content *directContent) string {
-	receipt, ended, err := s.pipeline.UploadQueue().Outcome(ctx, session.Org, session.Batch)
-	switch {
-	case err == nil && ended && receipt.SHA256 != "":
-		return receipt.SHA256
-	case session.Whole != "":
-		return session.Whole
-	}
-	return hex.EncodeToString(content.hash.Sum(nil))
-}
-
 // directContent is the content of a direct upload while it is read. Of a form it is the one file, and it ends only when the whole form was read
 // and has no other: what is half sent, or ambiguous, is not published.
 type directContent struct {
 	body *slowBody
-	hash hash.Hash
 
 	form   *multipart.Reader // nil: the body is the content
+	shape  *bounded          // what form reads
 	file   *multipart.Part
 	fields int    // others that were passed
 	length *int64 // that the file of a form must have; nil: any
@@ -183,11 +172,12 @@ var errContent = errors.New("the content is not as it must be")
 // find goes to the file of a form.
 func (c *directContent) find() error {
 	for {
-		part, err := c.form.NextRawPart()
+		part, err := c.next()
 		if err != nil {
 			return c.broken("The form has no file in the field "+protocol.DefaultFileField+".", err)
 		}
 		if part.FormName() == protocol.DefaultFileField {
+			c.shape.free()
 			c.file = part
 			return nil
 		}
@@ -197,8 +187,15 @@ func (c *directContent) find() error {
 	}
 }
 
+// next goes to the next field, unless too much is before it.
+func (c *directContent) next() (*multipart.Part, error) {
+	c.shape.allow(maxFormHead)
+	return c.form.NextRawPart() //nolint:wrapcheck // the caller says what it means
+}
+
 // pass reads over a field that means nothing here.
 func (c *directContent) pass(field *multipart.Part) error {
+	c.shape.allow(maxFormHead + maxOtherField)
 	n, err := io.CopyN(io.Discard, field, maxOtherField+1)
 	if c.fields++; c.fields > maxOtherFields || n > maxOtherField {
 		return c.broken("Beside the file a form may have 64 fields of 64 KiB at most.", errContent)
@@ -212,7 +209,7 @@ func (c *directContent) pass(field *multipart.Part) error {
 // rest reads what comes after the file.
 func (c *directContent) rest() error {
 	for {
-		part, err := c.form.NextRawPart()
+		part, err := c.next()
 		switch {
 		case errIsEOF(err):
 			return io.EOF
@@ -239,19 +236,42 @@ func (c *directContent) broken(message string, err error) error {
 	return errors.Join(errContent, err)
 }
 
+// bounded reads a form, of which only the file may be of any length.
+type bounded struct {
+	body io.Reader
+	left int64 // that may be read; -1: any
+}
+
+// allow says how much may be read from here on.
+func (b *bounded) allow(n int64) { b.left = n }
+
+func (b *bounded) free() { b.left = -1 }
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errContent
+	}
+	if b.left > 0 && int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.body.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	return n, err //nolint:wrapcheck // io.Reader passes on what it got
+}
+
 // Read implements io.Reader.
 func (c *directContent) Read(p []byte) (int, error) {
 	if c.form != nil {
 		return c.readFile(p)
 	}
-	n, err := c.body.Read(p)
-	c.hash.Write(p[:n])
-	return n, err
+	return c.body.Read(p)
 }
 
 func (c *directContent) readFile(p []byte) (int, error) {
 	n, err := c.file.Read(p)
-	c.hash.Write(p[:n])
 	c.read += int64(n)
 	switch {
 	case c.length != nil && (c.read > *c.length || errIsEOF(err) && c.read < *c.length):

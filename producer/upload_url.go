@@ -86,7 +86,7 @@ func newTokenID() string {
 }
 
 func (s *Server) sealToken(token *directToken) string {
-	plain, err := json.Marshal(token)
+	plain, err := protocol.Encode(token) // as short as can be: the longest path of all must fit
 	if err != nil {
 		panic(err) //nolint:forbidigo // a plain struct always encodes; the recovery answers
 	}

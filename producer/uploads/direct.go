@@ -15,6 +15,7 @@ import (
 const (
 	directExpiry = 2 * time.Hour // for the content of a direct upload to come
 	directTries  = 100           // of one token
+	directSame   = 2             // requests with one token at once in a process: one that sends, one that waits for its turn
 	giveUpLimit  = 20 * time.Second
 )
 
@@ -50,7 +51,12 @@ func (s *Service) direct(ctx context.Context, d *Direct) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Two requests of one process with the same token do not waste each other's bytes.
+	// Two requests of one process with the same token do not waste each other's bytes. More of them would only keep others out.
+	leave, ok := s.parts.take("direct "+string(fresh.ID), directSame)
+	if !ok {
+		return nil, &Refusal{Code: RefusedBusy, Retry: time.Second, Message: "The same upload is being sent by other requests."}
+	}
+	defer leave()
 	release, err := s.turns.take(ctx, "direct "+string(fresh.ID))
 	if err != nil {
 		return nil, err
@@ -63,7 +69,7 @@ func (s *Service) direct(ctx context.Context, d *Direct) (*record, error) {
 	if rec, err = s.tryDirect(ctx, rec.name(), fresh); err != nil || rec.State != protocol.UploadCreating {
 		return rec, err
 	}
-	size, err := s.stageDirect(ctx, rec, d)
+	size, digest, err := s.stageDirect(ctx, rec, d)
 	if err != nil {
 		s.giveUp(ctx, rec)
 		return nil, err
@@ -73,7 +79,7 @@ func (s *Service) direct(ctx context.Context, d *Direct) (*record, error) {
 		if u.State != protocol.UploadCreating || u.Key != rec.Key {
 			return false, nil
 		}
-		u.State, u.Length = protocol.UploadOpen, size
+		u.State, u.Length, u.Whole = protocol.UploadOpen, size, digest // what is published is what came
 		return s.startCompleting(ctx, u, "")
 	})
 	if err != nil {
@@ -139,8 +145,8 @@ func stagedKeys(u *protocol.Upload) []string {
 	return keys
 }
 
-// stageDirect stages the content, if it is what was announced, and returns its length.
-func (s *Service) stageDirect(ctx context.Context, rec *record, d *Direct) (int64, error) {
+// stageDirect stages the content, if it is what was announced, and returns its length and its SHA-256 in lowercase hex.
+func (s *Service) stageDirect(ctx context.Context, rec *record, d *Direct) (bytes int64, digest string, err error) {
 	late := &Refusal{Code: RefusedExpired, Message: "The content did not come within " + directExpiry.String() + "."}
 	ctx, cancel := context.WithTimeoutCause(ctx, rec.Expires.Sub(s.now()), late)
 	defer cancel()
@@ -148,23 +154,30 @@ func (s *Service) stageDirect(ctx context.Context, rec *record, d *Direct) (int6
 	var body interface {
 		io.Reader
 		verdict() error
-	} = &limited{body: d.Body, left: d.Length, length: d.Length}
+		digest() string
+	} = newLimited(d.Body, d.Length)
 	if d.Exact {
 		exact := newHeld(d.Body, d.Length, d.Whole)
 		defer exact.close()
 		size, body = d.Length, exact
 	}
 	stored, err := s.staging.PutWhole(ctx, rec.Key, size, body)
+	if err == nil {
+		_, err = io.Copy(io.Discard, body) // what has no bytes need not be read
+	}
 	if wrong := body.verdict(); wrong != nil {
-		return 0, wrong
+		return 0, "", wrong
 	}
 	if err != nil {
-		return 0, fmt.Errorf("stage the content of %s: %w", rec.ID, err)
+		return 0, "", fmt.Errorf("stage the content of %s: %w", rec.ID, err)
 	}
 	if d.Exact && stored != d.Length {
-		return 0, fmt.Errorf("stage the content of %s: the staging storage took %d of %d bytes", rec.ID, stored, d.Length)
+		return 0, "", fmt.Errorf("stage the content of %s: the staging storage took %d of %d bytes", rec.ID, stored, d.Length)
 	}
-	return stored, nil
+	if digest = body.digest(); digest == "" {
+		return 0, "", fmt.Errorf("stage the content of %s: the staging storage did not read it to its end", rec.ID)
+	}
+	return stored, digest, nil
 }
 
 // giveUp ends a session whose content did not come, so that its share of the quota is free at once. Its sender may be gone.

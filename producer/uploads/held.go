@@ -149,9 +149,14 @@ func (h *held) close() {
 type limited struct {
 	mu     sync.Mutex
 	body   io.Reader
+	sum    hash.Hash
 	left   int64
 	length int64
 	err    error
+}
+
+func newLimited(body io.Reader, length int64) *limited {
+	return &limited{body: body, sum: sha256.New(), left: length, length: length}
 }
 
 // Read implements io.Reader.
@@ -162,6 +167,7 @@ func (l *limited) Read(p []byte) (int, error) {
 		return 0, l.err
 	}
 	n, err := l.body.Read(p)
+	_, _ = l.sum.Write(p[:n]) // a hash never fails
 	if l.left -= int64(n); l.left < 0 {
 		l.err = &Refusal{Code: RefusedLength, Message: fmt.Sprintf("The body has more than the %d bytes that were announced.", l.length)}
 		return 0, l.err
@@ -180,4 +186,14 @@ func (l *limited) verdict() error {
 		return nil
 	}
 	return l.err
+}
+
+// digest is the SHA-256 of the body, in lowercase hex; "" if it was not read to its end.
+func (l *limited) digest() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !errors.Is(l.err, io.EOF) {
+		return ""
+	}
+	return hex.EncodeToString(l.sum.Sum(nil))
 }
