@@ -62,7 +62,7 @@
 //     died in that moment puts the old tree back. A merge is not at once as a whole, and each of its steps looks right before it whether
 //     a successor has taken over: one that is slower than that moves a file that the successor moves there, too.
 //   - What cannot be removed of a tree that was replaced stays, hidden: what is mounted in it, a directory that is not the worker's, and one in which
-//     a process goes on making files for ten minutes.
+//     a process goes on making files for half an hour.
 //   - A process inside the sandbox sees the hidden files and can spoil them; it can spoil the result as well.
 //   - Hidden files of workers that died stay until a successor names them in its list of predecessors, and those that parts were written
 //     to until they are aborted, or a successor begins anew.

@@ -18,7 +18,7 @@ const removeDepth = 32
 const removePasses = 20
 
 // removeLimit is how long a tree is removed. A process in the sandbox that goes on making files in it would keep the worker for ever.
-const removeLimit = 10 * time.Minute
+const removeLimit = 30 * time.Minute
 
 // remover removes a tree. Memory and descriptors do not grow with it. It does not go into what is mounted in it: that is somebody else's.
 type remover struct {
