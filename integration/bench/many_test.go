@@ -222,11 +222,7 @@ func (f *fleet) copyAll(ctx context.Context, items int, dest func(i int) locatio
 
 func memoryOf(b *testing.B, f *fleet) int64 {
 	b.Helper()
-	peak, err := peakMemory(f.process.cmd.Process.Pid)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return peak
+	return f.process.memory(b)
 }
 
 // reportMemory reports the most memory that "up" had resident when it was ready, and in the end.
