@@ -125,10 +125,7 @@ func (f *front) close(ctx context.Context) error {
 	f.server.StopWaiting()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), frontShutdown)
 	defer cancel()
-	err := f.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("close the API: %w", err), f.http.Close())
-	}
+	err := shut(ctx, f.http)
 	f.stop()
 	f.registry.Wait()
 	f.followed.Wait()
@@ -136,6 +133,15 @@ func (f *front) close(ctx context.Context) error {
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// shut closes a server when its calls have ended. That its listener is closed already is in order.
+func shut(ctx context.Context, server *http.Server) error {
+	err := server.Shutdown(ctx)
+	if err == nil || errors.Is(err, net.ErrClosed) { // the listener's, told when all else is done
+		return nil
+	}
+	return errors.Join(fmt.Errorf("close the API: %w", err), server.Close())
 }
 
 // registryRecords lets the registry live in a bucket.
