@@ -155,6 +155,11 @@ func (s *bigFile) same(got io.Reader) error {
 		return err
 	}
 	defer want.Close()
+	return sameBytes(want, got)
+}
+
+// sameBytes reports whether got has exactly the bytes that are wanted.
+func sameBytes(want, got io.Reader) error {
 	a, b := make([]byte, 1<<20), make([]byte, 1<<20)
 	for at := int64(0); ; {
 		n, err := io.ReadFull(want, a)
