@@ -92,9 +92,11 @@ type Upload struct {
 
 	State UploadState `json:"state"`
 	// Generation counts how often it was begun to publish, and Batch is the batch that does so.
-	Generation int      `json:"generation,omitempty"`
-	Batch      BatchID  `json:"batch,omitempty"`
-	Failure    *Failure `json:"failure,omitempty"` // why it failed, or why publishing has to be asked for again
+	Generation int     `json:"generation,omitempty"`
+	Batch      BatchID `json:"batch,omitempty"`
+	// Withdrawn says that the session is to be aborted, and was while nobody had accepted its batch: a worker that reads it from then on publishes nothing.
+	Withdrawn bool     `json:"withdrawn,omitempty"`
+	Failure   *Failure `json:"failure,omitempty"` // why it failed, or why publishing has to be asked for again
 
 	PublishedBytes int64 `json:"published_bytes,omitempty"`
 	PublishedFiles int   `json:"published_file_count,omitempty"`

@@ -80,7 +80,7 @@ func (w *Worker) staged(ctx context.Context, j *job, t *transfer) (*protocol.Upl
 	if err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return nil, err
 	}
-	if err != nil || u.State != protocol.UploadCompleting || u.Batch != j.work.Batch {
+	if err != nil || u.State != protocol.UploadCompleting || u.Withdrawn || u.Batch != j.work.Batch {
 		return nil, ofUpload(t, protocol.Conflict, codeNotCompleting, "is not being published by this batch")
 	}
 	if u.Version > protocol.UploadVersion || w.copier.drivers.Staging == nil {

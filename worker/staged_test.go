@@ -191,6 +191,7 @@ func TestSessionThatIsNotCompleting(t *testing.T) {
 	for i, change := range []func(*protocol.Upload){
 		func(u *protocol.Upload) { u.State = protocol.UploadAborted },
 		func(u *protocol.Upload) { u.State = protocol.UploadOpen },
+		func(u *protocol.Upload) { u.Withdrawn = true },
 		func(u *protocol.Upload) { u.Batch, u.Generation = "another", 2 },
 		func(u *protocol.Upload) { u.ID = "upl_other" }, // the record that the item names is not there
 	} {

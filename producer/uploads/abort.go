@@ -44,14 +44,14 @@ func (s *Service) Abort(ctx context.Context, name Name) (*Session, error) {
 // stopPublishing cancels the batch of a session and waits until the session is settled.
 func (s *Service) stopPublishing(ctx context.Context, rec *record) error {
 	err := s.queue.Cancel(ctx, rec.Org, rec.Batch)
-	if errors.Is(err, ErrNoBatch) { // a worker that gets it later finds the session in another state, and publishes nothing
-		_, err := s.change(ctx, rec.name(), func(u *protocol.Upload) (bool, error) {
-			if u.State != protocol.UploadCompleting || u.Batch != rec.Batch {
-				return false, nil
-			}
-			return true, s.end(ctx, u, protocol.UploadAborted)
-		})
-		return err
+	if errors.Is(err, ErrNoBatch) {
+		// Another front may be submitting it at this moment. A worker that gets it from here on publishes nothing; one that got it before is heard.
+		if rec, err = s.withdraw(ctx, rec); err != nil {
+			return err
+		}
+		if err = s.queue.Cancel(ctx, rec.Org, rec.Batch); errors.Is(err, ErrNoBatch) {
+			err = nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cancel the publication of %s: %w", rec.ID, err)
@@ -72,4 +72,15 @@ func (s *Service) stopPublishing(ctx context.Context, rec *record) error {
 			return s.refusal(context.WithoutCancel(ctx), rec, RefusedCompleting, "The upload is being published, and is asked to stop.")
 		}
 	}
+}
+
+// withdraw takes a session from its batch.
+func (s *Service) withdraw(ctx context.Context, rec *record) (*record, error) {
+	return s.change(ctx, rec.name(), func(u *protocol.Upload) (bool, error) {
+		if u.State != protocol.UploadCompleting || u.Batch != rec.Batch || u.Withdrawn {
+			return false, nil
+		}
+		u.Withdrawn = true
+		return true, nil
+	})
 }

@@ -83,6 +83,9 @@ func batchOf(u *protocol.Upload) protocol.BatchID {
 
 // submitUnlessThere has the batch of a completing session accepted. It is asked for first, so that a repeated call costs the queue nothing.
 func (s *Service) submitUnlessThere(ctx context.Context, rec *record, trace string) error {
+	if rec.Withdrawn {
+		return nil
+	}
 	_, _, err := s.queue.Outcome(ctx, rec.Org, rec.Batch)
 	if err == nil {
 		return nil

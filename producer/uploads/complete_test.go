@@ -97,6 +97,48 @@ func TestAbortOfAPublication(t *testing.T) {
 	}
 }
 
+// TestAbortThatMeetsASubmission aborts between the change to completing and the submission of the batch, by another front. What the worker then does,
+// which reads the session before or after it is withdrawn, is what the session says.
+func TestAbortThatMeetsASubmission(t *testing.T) {
+	t.Parallel()
+	for _, before := range []bool{true, false} {
+		s := newStage(t, Config{})
+		made := s.create(request("k", 0))
+		s.queue.fail(broker.ErrUnavailable)
+		if err := second(s.svc.Complete(t.Context(), name(made), "", "")); err == nil {
+			t.Fatal("submitted")
+		}
+		s.queue.fail(nil)
+		var read protocol.Upload
+		work := func(id protocol.BatchID) {
+			if err := s.queue.Submit(t.Context(), Publication{Batch: id}); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.load(t.Context(), protocol.UploadSessionKey(org, sandbox, made.ID), &read); err != nil {
+				t.Error(err)
+			}
+			receipt := protocol.Receipt{State: protocol.ItemSucceeded}
+			if read.State != protocol.UploadCompleting || read.Withdrawn {
+				receipt = protocol.Receipt{State: protocol.ItemFailed, Failure: &protocol.Failure{Class: protocol.Conflict, Code: codeNotCompleting}}
+			}
+			s.queue.end(id, receipt)
+		}
+		misses := 0
+		s.queue.missed = func(id protocol.BatchID) {
+			if misses++; before == (misses == 1) {
+				work(id)
+			}
+		}
+		got, err := s.svc.Abort(t.Context(), name(made))
+		switch {
+		case before:
+			wantRefused(t, err, RefusedCompleted)
+		case err != nil || got.Status != StatusAborted || !read.Withdrawn:
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
 // TestPutTogetherSession is one whose parts a worker has put together, and whose publication failed for the moment.
 func TestPutTogetherSession(t *testing.T) {
 	t.Parallel()

@@ -53,7 +53,7 @@
 //	                                                             part lost
 //	session_part_told     its news in the report stream          the aggregator folds it; the part is there when the client asks again
 //	session_completing    a session that names a batch which     the call repeated submits it; else the sweep does, after a minute; or
-//	                      nobody has accepted                    Abort ends the session, and a batch that comes later publishes nothing
+//	                      nobody has accepted                    Abort withdraws the session, and a batch that comes later publishes nothing
 //	session_submitted     the batch                              it runs, whoever asks for it
 //	session_settled       the session as it follows from its     the next reader sees it
 //	                      batch

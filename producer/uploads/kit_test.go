@@ -36,6 +36,7 @@ type batches struct {
 	ended    map[protocol.BatchID]protocol.Receipt
 	canceled []protocol.BatchID
 	down     error
+	missed   func(protocol.BatchID) // what happens after a cancellation that came before its batch; nil: nothing
 	cancel   func(protocol.BatchID) // what a cancellation does; nil: nothing
 }
 
@@ -70,7 +71,11 @@ func (b *batches) Outcome(_ context.Context, _ protocol.OrgID, id protocol.Batch
 func (b *batches) Cancel(_ context.Context, _ protocol.OrgID, id protocol.BatchID) error {
 	b.mu.Lock()
 	if !b.has(id) {
-		defer b.mu.Unlock()
+		missed := b.missed
+		b.mu.Unlock()
+		if missed != nil {
+			missed(id)
+		}
 		return ErrNoBatch
 	}
 	b.canceled = append(b.canceled, id)

@@ -25,6 +25,9 @@ func (s *Service) settle(ctx context.Context, rec *record) (*record, error) {
 		return rec, nil
 	}
 	receipt, ended, err := s.queue.Outcome(ctx, rec.Org, rec.Batch)
+	if errors.Is(err, ErrNoBatch) && rec.Withdrawn {
+		receipt, ended, err = protocol.Receipt{State: protocol.ItemCanceled}, true, nil // whenever it comes, nobody publishes it
+	}
 	if errors.Is(err, ErrNoBatch) { // the front that was to submit it is at it, or has died
 		if s.now().Sub(rec.Updated) < submitAfter {
 			return rec, nil
@@ -62,6 +65,9 @@ func (s *Service) settled(ctx context.Context, u *protocol.Upload, receipt *prot
 	case receipt.State == protocol.ItemFailed && hopeless(receipt.Failure):
 		u.Failure = receipt.Failure
 		return s.end(ctx, u, protocol.UploadFailed)
+	}
+	if u.Withdrawn {
+		return s.end(ctx, u, protocol.UploadAborted)
 	}
 	// What was staged is there still, but for lost parts: it can be completed again.
 	u.State, u.Failure = protocol.UploadOpen, receipt.Failure
