@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/memory"
@@ -51,6 +53,49 @@ func TestSessionIsPublished(t *testing.T) {
 			}
 			if read := k.gets.Load(); !c.spread && read != k.upload.Length {
 				t.Errorf("%d bytes were read of %d", read, k.upload.Length)
+			}
+		})
+	}
+}
+
+// TestSessionIsPublishedInTheStore brings what was staged to a sandbox that is kept in a bucket: the store copies it by itself, unless all of it has to
+// be read for its checksum.
+func TestSessionIsPublishedInTheStore(t *testing.T) {
+	t.Parallel()
+	data := bytesOf(2*stagedPart+99, 3)
+	for _, row := range []struct{ name, sum, method, code string }{
+		{"unread", "", protocol.MethodServerCopy, ""},
+		{"with a checksum", hexOf(data), protocol.MethodParts, ""},
+		{"with another checksum", hexOf(nil), "", "source_sha256_mismatch"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			k := newStagedKit(t, nil, data)
+			sandboxes, err := k.store.Sandboxes(miniotest.Shared(t).NewBucket(t), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.dest = sandboxes.Destination("O", "a", "/out", "", nil)
+			k.run(t, k.config("w1"))
+			k.publishSession(t, func(item *protocol.ManifestItem) { item.Expect.SHA256 = row.sum })
+			r := k.final(t)
+			read := k.gets.Load()
+			object, err := sandboxes.Source("O", "a", "/out").Open(t.Context())
+			if row.code != "" {
+				if r.State != protocol.ItemFailed || r.Failure.Code != row.code || err == nil {
+					t.Errorf("%+v, %+v, %v", r, r.Failure, err)
+				}
+				return
+			}
+			if err != nil || r.State != protocol.ItemSucceeded || r.Method != row.method || !r.Verified || r.SHA256 != row.sum {
+				t.Fatalf("%+v, %+v, %v", r, r.Failure, err)
+			}
+			defer object.Body.Close()
+			if got, err := io.ReadAll(object.Body); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%d bytes arrived, %v", len(got), err)
+			}
+			if row.method == protocol.MethodServerCopy && read > 0 {
+				t.Errorf("%d bytes were read", read)
 			}
 		})
 	}
