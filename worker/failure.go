@@ -44,6 +44,7 @@ func explain(err error) (*protocol.Failure, time.Duration) {
 // placedError is an error with the place that it happened at.
 type placedError struct {
 	host string
+	hint string // that fits the item better than that of the code; ""
 	err  error
 }
 
@@ -70,7 +71,11 @@ func blame(t transfer, err error) error {
 			err = &sourceError{ofOwnStore(source.err)}
 		}
 	}
-	return &placedError{host: hostOf(place), err: err}
+	hint := ""
+	if t.src.Type == protocol.StagedUpload && isExists(err) { // sessions have policies of their own
+		hint = hintUploadExists
+	}
+	return &placedError{host: hostOf(place), hint: hint, err: err}
 }
 
 // ofOwnStore is an error of the fleet's own store. That it refuses this worker is no fault of the upload, and passes when somebody mends it, or at
@@ -102,8 +107,9 @@ func hostOf(place protocol.Location) string {
 
 func describe(err error) (*protocol.Failure, time.Duration) {
 	failure, retryAfter := classify(err)
-	if placed, ok := errors.AsType[*placedError](err); ok && failure.Host == "" { // that of a part names the side that failed there
-		failure.Host = placed.host
+	if placed, ok := errors.AsType[*placedError](err); ok {
+		failure.Host = orDefault(failure.Host, placed.host) // that of a part names the side that failed there
+		failure.Hint = orDefault(failure.Hint, placed.hint)
 	}
 	if part, ok := errors.AsType[*partError](err); ok && failure.Part == 0 {
 		failure.Part = part.number

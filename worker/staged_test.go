@@ -396,7 +396,7 @@ func TestArchiveIsNotReadInVain(t *testing.T) {
 		item.Dest.Type, item.Conflict = protocol.SandboxTree, protocol.FailIfThere
 	})
 	r := k.final(t)
-	if r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists || k.gets.Load() != 0 {
+	if r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists || r.Failure.Hint != hintUploadExists || k.gets.Load() != 0 {
 		t.Errorf("%d bytes were read: %+v, %+v", k.gets.Load(), r, r.Failure)
 	}
 }
@@ -423,7 +423,7 @@ func TestPublishedByOneThatDied(t *testing.T) {
 		if same && (r.State != protocol.ItemSucceeded || r.Bytes != k.upload.Length || r.SHA256 != hexOf(k.data)) {
 			t.Errorf("%+v, %+v", r, r.Failure)
 		}
-		if !same && (r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists) {
+		if !same && (r.State != protocol.ItemFailed || r.Failure.Code != storage.CodeDestinationExists || r.Failure.Hint != hintUploadExists) {
 			t.Errorf("another file: %+v, %+v", r, r.Failure)
 		}
 	}
