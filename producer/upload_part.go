@@ -73,7 +73,8 @@ func checkRawBody(r *http.Request) (digest string, p *Problem) {
 		p := newProblem(code, message)
 		return "", &p
 	}
-	if r.ContentLength < 0 || len(r.TransferEncoding) > 0 {
+	// A request of HTTP/1 that says nothing of its length has the length 0: nobody is to publish nothing by mistake.
+	if r.ContentLength < 0 || len(r.TransferEncoding) > 0 || r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
 		return refuse(CodeLengthRequired, "The body must have a Content-Length, and no Transfer-Encoding.")
 	}
 	if enc := strings.TrimSpace(r.Header.Get("Content-Encoding")); enc != "" && !strings.EqualFold(enc, "identity") {

@@ -47,6 +47,9 @@ func TestBrokenPartsLeaveNothing(t *testing.T) {
 	if got := d.status(d.send(part, "Transfer-Encoding: chunked", "5\r\nxxxxx\r\n0\r\n\r\n")); got != http.StatusLengthRequired {
 		t.Errorf("chunked: %d", got)
 	}
+	if got := d.status(d.send(part, "X-A: no length", "")); got != http.StatusLengthRequired {
+		t.Errorf("no length: %d", got)
+	}
 	if got := d.status(d.send(part, "Content-Length: 10", "xxxxx")); got != http.StatusBadRequest {
 		t.Errorf("stalled: %d", got)
 	}
