@@ -68,6 +68,11 @@ func (s *uploadSession) UnmarshalJSON(data []byte) error {
 // MarshalJSON implements json.Marshaler.
 func (s *uploadSession) MarshalJSON() ([]byte, error) { return s.raw, nil } //nolint:unparam // an interface of the standard library
 
+// keptIn reports whether a file may be the spool of this upload.
+func (s *uploadSession) keptIn(file string) bool {
+	return isSpool(file) && s.Source != protocol.UploadRestartable
+}
+
 // span tells where a part stands in the content.
 func (s *uploadSession) span(part int) (offset, length int64) {
 	offset = int64(part) * s.PartSize

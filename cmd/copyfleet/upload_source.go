@@ -145,7 +145,7 @@ func (r *uploadRun) fits(ctx context.Context) error {
 			return r.misfit("the source has other bytes")
 		}
 		// A spool of before is known by its name, its content and what the session says of where that is from: a file of the caller's is not ours to remove.
-		src.spool = src.spool || isSpool(src.path) && s.Source != protocol.UploadRestartable
+		src.spool = src.spool || s.keptIn(src.path)
 		return nil
 	}
 	var m sourceMark
