@@ -35,6 +35,7 @@ const (
 	shownItems = 5
 	shownKinds = 6 // of errors
 	barColumns = 30
+	leastBar   = 5 // columns; a shorter bar says nothing
 )
 
 func newLiveView(env *environment, term terminal) *liveView {
@@ -106,7 +107,7 @@ func (v *liveView) bar(b *batch, now time.Time) string {
 	if b.Total > 0 {
 		share = float64(b.Counts.ended()) / float64(b.Total)
 	}
-	text := fmt.Sprintf("  %s %3.0f%%  %s  %s", bar(share), share*100, b.progress(), b.moved())
+	text := fmt.Sprintf(" %3.0f%%  %s  %s", share*100, b.progress(), b.moved())
 	if b.Rates.Items > 0 {
 		text += fmt.Sprintf("  %s  %s/s", rate(b.Rates.Items), size(int64(b.Rates.Bytes)))
 	}
@@ -115,12 +116,21 @@ func (v *liveView) bar(b *batch, now time.Time) string {
 	} else if took := b.took(now); took > 0 {
 		text += "  for " + span(took)
 	}
-	return text
+	return barLine(v.block.term.room(), "  ", share, text)
 }
 
-func bar(share float64) string {
-	full := int(min(max(share, 0), 1) * barColumns)
-	return "[" + strings.Repeat("#", full) + strings.Repeat("-", barColumns-full) + "]"
+// barLine draws a bar between two texts. Where there is little room the bar gives way, for the texts tell more.
+func barLine(room int, before string, share float64, after string) string {
+	columns := min(barColumns, room-len("[]")-width(before)-width(after))
+	if columns < leastBar {
+		return before + strings.TrimLeft(after, " ")
+	}
+	return before + bar(share, columns) + after
+}
+
+func bar(share float64, columns int) string {
+	full := int(min(max(share, 0), 1) * float64(columns))
+	return "[" + strings.Repeat("#", full) + strings.Repeat("-", columns-full) + "]"
 }
 
 // large tells the largest of the items that take their time.

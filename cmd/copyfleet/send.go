@@ -93,7 +93,7 @@ func (s *sender) line(length int64, took time.Duration) string {
 		return "sent " + size(sent) + "; waiting for the batch to be accepted"
 	case length > 0:
 		share := float64(sent) / float64(length)
-		return fmt.Sprintf("sending %s %3.0f%%  %s of %s  %s", bar(share), 100*share, size(sent), size(length), pace)
+		return barLine(s.term.room(), "sending ", share, fmt.Sprintf(" %3.0f%%  %s of %s  %s", 100*share, size(sent), size(length), pace))
 	}
 	return "sending " + size(sent) + "  " + pace
 }

@@ -131,6 +131,9 @@ func (r *uploadRun) forget(ctx context.Context) {
 // look finds the session to go on with. Where there is none, it looks whether the API would take one before much is read.
 func (r *uploadRun) look(ctx context.Context) error {
 	if r.Resume == "" {
+		if err := r.named(); err != nil {
+			return err
+		}
 		if info, _ := os.Stat(r.Source); r.Source != "-" && (info == nil || !info.IsDir()) {
 			return nil // a file is not read before
 		}
@@ -163,14 +166,11 @@ func (r *uploadRun) begin(ctx context.Context) error {
 		r.shown.begun(r)
 		return nil
 	}
-	request, err := r.request()
-	if err != nil {
-		return err
-	}
+	request := r.request()
 	var answer struct {
 		Session *uploadSession `json:"session"`
 	}
-	err = insist(ctx, r.env, func() (bool, error) {
+	err := insist(ctx, r.env, func() (bool, error) {
 		_, err := r.api.call(ctx, http.MethodPost, r.uploads(), http.Header{"Idempotency-Key": {r.key}}, request, &answer)
 		return true, err
 	})
@@ -185,17 +185,27 @@ func (r *uploadRun) begin(ctx context.Context) error {
 	return r.session.ended()
 }
 
+// named fails if the destination does not say where to. It is asked before the source is read: a stream cannot be read again.
+func (r *uploadRun) named() error {
+	info, _ := os.Stat(r.Source) // of what is not there it is told when it is opened
+	switch {
+	case r.Source == "-" && (r.path == "" || strings.HasSuffix(r.path, "/")):
+		return exitWith(exitUsage, "%q: the standard input has no name; give the whole path", r.Destination)
+	case info == nil || !info.IsDir():
+		return nil
+	case r.path == "":
+		return exitWith(exitUsage, "%q: name the directory that the content is to end up in", r.Destination)
+	case path.Clean(r.path) == "/":
+		return exitWith(exitUsage, "%q: a directory is unpacked below the root of a sandbox, not over it", r.Destination)
+	}
+	return nil
+}
+
 // request is what the session is asked for with.
-func (r *uploadRun) request() (map[string]any, error) {
+func (r *uploadRun) request() map[string]any {
 	target := r.path
 	if r.source.kind == protocol.UploadFile && (target == "" || strings.HasSuffix(target, "/")) {
-		if r.source.name == "" {
-			return nil, exitWith(exitUsage, "%s: the standard input has no name; give the whole path", r.Destination)
-		}
 		target += r.source.name
-	}
-	if target == "" {
-		return nil, exitWith(exitUsage, "%s: name the directory that the content is to end up in", r.Destination)
 	}
 	request := map[string]any{
 		"kind": r.source.kind, "source_kind": r.source.from, "target_path": target, "content_length": r.source.size,
@@ -212,5 +222,5 @@ func (r *uploadRun) request() (map[string]any, error) {
 	if r.source.kind == protocol.UploadTree {
 		request["archive_format"] = "tar"
 	}
-	return request, nil
+	return request
 }

@@ -45,8 +45,11 @@ func (r *uploadRun) finished() error {
 
 // unfinished tells how to go on, and what is kept for that.
 func (r *uploadRun) unfinished(ctx context.Context, err error) error {
-	if r.source == nil {
-		return err // nothing was begun by this run
+	if r.source == nil { // nothing was begun by this run
+		if stoppedByHand(err) {
+			return stoppedWith("stopped before anything was sent")
+		}
+		return err
 	}
 	live := r.session != nil && !r.dead(err)
 	if errors.Is(err, errSourceChanged) && r.session != nil {
@@ -75,15 +78,22 @@ func (r *uploadRun) unfinished(ctx context.Context, err error) error {
 
 // resumable adds the command that goes on to an error.
 func (r *uploadRun) resumable(err error) error {
-	if e, ok := errors.AsType[*exitError](err); ok && e.code == exitCanceled && e.reason == "interrupted" {
-		err = &exitError{
-			code: exitCanceled, reason: "interrupted",
-			err: fmt.Errorf("stopped; upload %s can be gone on with until %s", r.session.ID, localTime(r.session.Expires)),
-		}
-	} else if !ok {
+	if stoppedByHand(err) {
+		err = stoppedWith("stopped; upload %s can be resumed until %s", r.session.ID, localTime(r.session.Expires))
+	} else if _, ok := errors.AsType[*exitError](err); !ok {
 		err = &exitError{code: exitFatal, err: err}
 	}
 	return hinted(err, r.command())
+}
+
+// stoppedByHand reports whether a signal ended the command.
+func stoppedByHand(err error) bool {
+	e, ok := errors.AsType[*exitError](err)
+	return ok && e.code == exitCanceled && e.reason == "interrupted"
+}
+
+func stoppedWith(format string, args ...any) error {
+	return &exitError{code: exitCanceled, reason: "interrupted", err: fmt.Errorf(format, args...)}
 }
 
 // dead reports whether an error leaves nothing to go on with.

@@ -153,9 +153,9 @@ func (v *uploadProgress) bar(done int64, now time.Time) string {
 		return fmt.Sprintf("  %s %s  %s/s", v.what, size(done), size(int64(pace)))
 	}
 	share := float64(done) / float64(v.total)
-	text := fmt.Sprintf("  %s %s %3.0f%%  %s of %s  %s/s", v.what, bar(share), 100*share, size(done), size(v.total), size(int64(pace)))
+	text := fmt.Sprintf(" %3.0f%%  %s of %s  %s/s", 100*share, size(done), size(v.total), size(int64(pace)))
 	if pace >= 1 && done < v.total {
 		text += "  " + span(time.Duration(float64(v.total-done)/pace*float64(time.Second))) + " left"
 	}
-	return text
+	return barLine(v.term.room(), "  "+v.what+" ", share, text)
 }

@@ -92,7 +92,7 @@ func (s *uploadSession) missing() []partRange {
 
 // ended is the error of a session that can never be completed any more.
 func (s *uploadSession) ended() error {
-	code, said := exitFailed, "it failed" // a merge that failed may have replaced some files
+	code, said, hint := exitFailed, "it failed", "" // a merge that failed may have replaced some files
 	switch s.Status {
 	case statusAborted:
 		code, said = exitCanceled, "it was aborted; nothing was changed in the sandbox"
@@ -101,11 +101,14 @@ func (s *uploadSession) ended() error {
 	case statusFailed:
 		if s.Failure != nil {
 			said = s.Failure.Message + " (" + s.Failure.Code + ")"
+			if s.Failure.Code == "destination_exists" {
+				hint = "--conflict replace puts it in the place of what is there."
+			}
 		}
 	default:
 		return nil
 	}
-	return &exitError{code: code, reason: "upload_" + s.Status, err: fmt.Errorf("upload %s: %s", s.ID, said)}
+	return &exitError{code: code, reason: "upload_" + s.Status, hint: hint, err: fmt.Errorf("upload %s: %s", s.ID, said)}
 }
 
 // endings are the refusals after which a session cannot be gone on with.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -356,6 +355,18 @@ func TestUploadEnds(t *testing.T) {
 	}
 }
 
+// Who is refused because of what is there is told how to replace it.
+func TestUploadDestinationExists(t *testing.T) {
+	t.Parallel()
+	s := &uploadSession{}
+	if err := json.Unmarshal([]byte(`{"upload_id":"upl_1","status":"failed","failure":{"code":"destination_exists","message":"it exists already"}}`), s); err != nil {
+		t.Fatal(err)
+	}
+	if told := describe(s.ended()); told.Exit != exitFailed || !strings.Contains(told.Hint, "--conflict replace") {
+		t.Errorf("told: %+v", told)
+	}
+}
+
 // Refusals of the creation, by exit code.
 func TestUploadRefused(t *testing.T) {
 	t.Parallel()
@@ -392,7 +403,7 @@ func TestUploadUsage(t *testing.T) {
 	file := given(t, "x", nil)
 	for _, args := range [][]string{
 		{}, {file}, {file, "SBX-1"}, {file, "a b:/x"}, {file, ":/x"}, {"/no/such/file", "SBX-1:/x"}, {"/dev/null", "SBX-1:/x"}, {file, "SBX-1:/x", "--concurrency", "0"},
-		{file, "SBX-1:/x", "--exclude", "["}, {file, "SBX-1:/x", "--resume", "x"}, {file, "SBX-1:/x", "--conflict", "skip"},
+		{file, "SBX-1:/x", "--exclude", "["}, {file, "SBX-1:/x", "--resume", "x"}, {file, "SBX-1:/x", "--conflict", "skip"}, {"-", "SBX-1:"}, {"-", "SBX-1:dir/"}, {t.TempDir(), "SBX-1:"}, {t.TempDir(), "SBX-1://"},
 	} {
 		args = append([]string{"upload", "--url", "http://127.0.0.1:1", "--api-key", "k"}, args...)
 		if exit, _, told := command(t, args...); exit != exitUsage {
@@ -464,42 +475,11 @@ func TestUploadStreamIsKept(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	in, out := io.Pipe()
 	go func() { _, _ = out.Write([]byte("x")); cancel() }()
-	if _, err := f.streams(ctx, t, in, other, "k"); exitOf(err) != exitCanceled {
+	if _, err := f.streams(ctx, t, in, other, "k"); exitOf(err) != exitCanceled || err.Error() != "stopped before anything was sent" {
 		t.Errorf("interrupted: %v", err)
 	}
 	_ = out.Close()
 	if left, err := os.ReadDir(other); err != nil || len(left) > 0 {
 		t.Errorf("left in the spool: %v, %v", left, err)
-	}
-}
-
-// How far it is, how fast it goes, and how long it will take.
-func TestUploadProgress(t *testing.T) {
-	t.Parallel()
-	v := &uploadProgress{tries: map[*atomic.Int64]struct{}{}, head: "upl_1  SBX-1:/x", id: "upl_1"}
-	if lines := v.lines(time.Now()); lines != nil {
-		t.Errorf("before anything: %q", lines)
-	}
-	v.phase("sending", 100<<20, 200<<20)
-	start := time.Now()
-	v.lines(start)
-	counter, ended := v.try()
-	counter.Add(10 << 20)
-	line := func(after time.Duration) string { return v.lines(start.Add(after))[1] }
-	if got := line(10 * time.Second); got != "  sending [################--------------]  55%  110.0 MiB of 200.0 MiB  1.0 MiB/s  1 min 30 s left" {
-		t.Errorf("shown: %q", got)
-	}
-	ended(false, 0)
-	if got := line(11 * time.Second); !strings.Contains(got, " 100.0 MiB of ") {
-		t.Errorf("after a part broke off: %q", got)
-	}
-	_, ended = v.try()
-	ended(true, 100<<20)
-	if got := line(12 * time.Second); !strings.Contains(got, "100%  200.0 MiB of 200.0 MiB") || strings.Contains(got, "left") {
-		t.Errorf("at the end: %q", got)
-	}
-	v.phase("publishing", 1, 1)
-	if got := line(time.Minute); !strings.HasPrefix(got, "  publishing  for ") {
-		t.Errorf("then: %q", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/protocol"
 	"github.com/copyfleet/copyfleet/storage/archive"
+	"github.com/copyfleet/copyfleet/storage/sandbox"
 	"github.com/copyfleet/copyfleet/worker"
 )
 
@@ -90,7 +91,7 @@ func (t *sourceTree) look(ctx context.Context) error {
 		why := t.unfit(name, info)
 		switch {
 		case why != "" && len(t.refused) < shownRefusals:
-			t.refused = append(t.refused, name+" "+why)
+			t.refused = append(t.refused, oneLine(name)+" "+why)
 		case why != "":
 			t.others++
 		case info.Mode().IsRegular():
@@ -113,6 +114,8 @@ func (t *sourceTree) unfit(name string, info fs.FileInfo) string {
 	switch mode := info.Mode(); {
 	case strings.ContainsFunc(name, harmful) || !fs.ValidPath(name):
 		return "has a name with control characters, or that is no text"
+	case sandbox.Reserved(path.Base(name)):
+		return "has a reserved name"
 	case mode.IsRegular() || mode.IsDir():
 		return ""
 	case mode&fs.ModeSymlink != 0:
@@ -121,7 +124,7 @@ func (t *sourceTree) unfit(name string, info fs.FileInfo) string {
 			return "cannot be read: " + err.Error()
 		}
 		if path.IsAbs(target) || outside(path.Join(path.Dir(name), target)) {
-			return "is a link to " + target + ", which is outside"
+			return "is a link to " + oneLine(target) + ", which is outside"
 		}
 		return ""
 	case mode&fs.ModeSocket != 0:
@@ -131,6 +134,9 @@ func (t *sourceTree) unfit(name string, info fs.FileInfo) string {
 	}
 	return "is a device"
 }
+
+// oneLine keeps a name from being taken for several lines of a message.
+func oneLine(name string) string { return strings.ReplaceAll(name, "\n", `\n`) }
 
 func outside(clean string) bool { return clean == ".." || strings.HasPrefix(clean, "../") }
 

@@ -108,7 +108,7 @@ func TestUploadTreeRefusals(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	if err := errors.Join(os.Symlink("/etc/passwd", filepath.Join(dir, "absolute")), os.Symlink("../../x", filepath.Join(dir, "a", "out")),
-		os.WriteFile(dir+"/a/evil\x1b[2J", nil, 0o600), os.WriteFile(dir+"/\xffz", nil, 0o600), mkfifo(filepath.Join(dir, "pipe"))); err != nil {
+		os.WriteFile(dir+"/a/evil\x1b[2J", nil, 0o600), os.WriteFile(dir+"/\xffz", nil, 0o600), os.WriteFile(dir+"/two\nlines", nil, 0o600), os.Mkdir(dir+"/a/.copyfleet-x", 0o700), mkfifo(filepath.Join(dir, "pipe"))); err != nil {
 		t.Fatal(err)
 	}
 	f := newFakeUploads(t)
@@ -116,13 +116,14 @@ func TestUploadTreeRefusals(t *testing.T) {
 	if exit != exitUsage || f.request != nil || strings.ContainsRune(told, '\x1b') {
 		t.Errorf("ended with %d", exit)
 	}
-	for _, says := range []string{"absolute is a link to /etc/passwd", "a/out is a link to ../../x", "socket is a socket", "pipe is a named pipe", `evil\x1b[2J has a name`, `\xffz has a name`} {
+	for _, says := range []string{"absolute is a link to /etc/passwd", "a/out is a link to ../../x", "socket is a socket", "pipe is a named pipe", `evil\x1b[2J has a name`, `\xffz has a name`, `two\nlines has a name`,
+		"a/.copyfleet-x has a reserved name"} {
 		if !strings.Contains(told, says) {
 			t.Errorf("%q is not told", says)
 		}
 	}
 	args := []string{dir, "SBX-1:/x"}
-	for _, glob := range []string{"absolute", "a/out", "socket", "pi*", "evil*", "?z"} {
+	for _, glob := range []string{"absolute", "a/out", "socket", "pi*", "evil*", "?z", "two*", ".copyfleet-*"} {
 		args = append(args, "--exclude", glob)
 	}
 	if exit, _, _ := f.sends(t, args...); exit != exitOK {
