@@ -149,8 +149,10 @@ func TestPutTogetherSession(t *testing.T) {
 	s.shelf.mu.Lock()
 	clear(s.shelf.uploads) // as the store does
 	s.shelf.mu.Unlock()
-	s.queue.end(completing.Batch, protocol.Receipt{State: protocol.ItemFailed, Failure: &protocol.Failure{Class: protocol.Unavailable, Code: "away"}})
-	if got := s.put(made, 0, content(0, small)); got.Status != StatusStaged || got.Failure == nil {
+	s.queue.end(completing.Batch, protocol.Receipt{State: protocol.ItemFailed, Failure: &protocol.Failure{
+		Class: protocol.Unavailable, Code: "away", Message: "Failed to download file: upload x: the store is away",
+	}})
+	if got := s.put(made, 0, content(0, small)); got.Status != StatusStaged || got.Failure == nil || got.Failure.Message != "upload x: the store is away" {
 		t.Errorf("%+v", got)
 	}
 	wantRefused(t, second(s.svc.PutPart(t.Context(), name(made), partOf(0, content(1, small)))), RefusedCompleting)

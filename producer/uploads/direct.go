@@ -102,7 +102,7 @@ func (s *Service) tryDirect(ctx context.Context, name Name, fresh *protocol.Uplo
 	take := func(u *protocol.Upload) (bool, error) {
 		again := u.State == protocol.UploadAborted || u.State == protocol.UploadExpired || s.over(u)
 		if !again {
-			if err := sameRequest(u, fresh); err != nil || u.State != protocol.UploadCreating {
+			if err := sameContent(u, fresh); err != nil || u.State != protocol.UploadCreating {
 				return false, err
 			}
 		}
@@ -124,6 +124,14 @@ func (s *Service) tryDirect(ctx context.Context, name Name, fresh *protocol.Uplo
 		rec, err = s.change(ctx, name, take)
 	}
 	return rec, err
+}
+
+// sameContent fails where a URL is sent something else than before. Its sender knows of no key.
+func sameContent(was, u *protocol.Upload) error {
+	if was.Request == u.Request {
+		return nil
+	}
+	return &Refusal{Code: RefusedKeyReused, Message: "Content of another length came to this URL before, or once as a form and once not; it takes one content."}
 }
 
 // directTry stands between the key of a direct session and the number of the try that stages there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
@@ -63,18 +64,29 @@ func (s *Service) settled(ctx context.Context, u *protocol.Upload, receipt *prot
 		}
 		return s.end(ctx, u, protocol.UploadCompleted)
 	case receipt.State == protocol.ItemFailed && hopeless(receipt.Failure):
-		u.Failure = receipt.Failure
+		u.Failure = failed(receipt.Failure)
 		return s.end(ctx, u, protocol.UploadFailed)
 	}
 	if u.Withdrawn {
 		return s.end(ctx, u, protocol.UploadAborted)
 	}
 	// What was staged is there still, but for lost parts: it can be completed again.
-	u.State, u.Failure = protocol.UploadOpen, receipt.Failure
+	u.State, u.Failure = protocol.UploadOpen, failed(receipt.Failure)
 	if u.Failure == nil {
 		u.Failure = &protocol.Failure{Class: protocol.Canceled, Code: "canceled", Message: "The publication was canceled."}
 	}
 	return nil
+}
+
+// failed is a failure as the session tells it. Receipts begin with the side of the copy that failed, for which they have the words of the copy
+// call; to who uploads, the staged bytes are no download.
+func failed(f *protocol.Failure) *protocol.Failure {
+	if f == nil {
+		return nil
+	}
+	told := *f
+	told.Message = strings.TrimPrefix(told.Message, "Failed to download file: ")
+	return &told
 }
 
 // hopeless reports whether publishing the same parts again would fail in the same way.
