@@ -123,20 +123,26 @@ func (c Config) withDefaults() Config {
 // are valid.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	if c.MaxParts < 0 || c.MaxParts > limitMaxParts {
-		return &ConfigError{"MaxParts", "between 0 and 100000", c.MaxParts}
+	for _, n := range []struct {
+		field string
+		value int64
+		most  int64
+		rule  string
+	}{
+		{"MaxBody", c.MaxBody, limitMaxBody, "between 0 and 1073741824 bytes"},
+		{"MaxItems", int64(c.MaxItems), limitMaxItems, "between 0 and 1000000"},
+		{"MaxQueued", int64(c.MaxQueued), limitQueued, "between 0 and 1000000000"},
+		{"MaxParts", int64(c.MaxParts), limitMaxParts, "between 0 and 100000"},
+	} {
+		if n.value < 0 || n.value > n.most {
+			return &ConfigError{n.field, n.rule, n.value}
+		}
 	}
 	switch {
 	case c.MaxWait < 0 || c.MaxWait > limitMaxWait:
 		return &ConfigError{"MaxWait", "between 0 and 1h", c.MaxWait}
-	case c.MaxBody < 0 || c.MaxBody > limitMaxBody:
-		return &ConfigError{"MaxBody", "between 0 and 1073741824 bytes", c.MaxBody}
 	case c.MaxBuffered < c.MaxBody:
 		return &ConfigError{"MaxBuffered", fmt.Sprintf("at least MaxBody (%d)", c.MaxBody), c.MaxBuffered}
-	case c.MaxItems < 0 || c.MaxItems > limitMaxItems:
-		return &ConfigError{"MaxItems", "between 0 and 1000000", c.MaxItems}
-	case c.MaxQueued < 0 || c.MaxQueued > limitQueued:
-		return &ConfigError{"MaxQueued", "between 0 and 1000000000", c.MaxQueued}
 	case c.DefaultOrg != "" && !protocol.ValidID(string(c.DefaultOrg)):
 		return &ConfigError{"DefaultOrg", "letters, digits, '.', '_' and '-', at most 128, or empty", c.DefaultOrg}
 	case c.GrantAll && c.DefaultOrg == "":
