@@ -23,12 +23,14 @@ type Aggregator struct {
 	ends      *hints // for the sweep
 	ledger    *ledger
 	parts     *partLedger
+	uploads   *uploadLedger
 	feeder    *feeder
 
 	// Owned by the loop.
 	unsaved []broker.Bundle   // folded, not yet all committed
 	reports []protocol.Report // of those bundles, to fold again after a lost race
 	pieces  []protocol.PartReport
+	sent    []protocol.UploadReport
 	taken   map[uint64]bool // their sequences
 	lasted  time.Duration   // how long the last flush took
 }
@@ -52,9 +54,13 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn) (*Aggregator, error
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
+	uploads, err := conn.Bucket(ctx, broker.UploadBucket)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
 	a := &Aggregator{
 		cfg: cfg, conn: conn, bucket: bucket, claims: claims, manifests: manifests, ends: newHints(), ledger: newLedger(bucket),
-		parts: newPartLedger(parts, conn, cfg.Logger), taken: map[uint64]bool{},
+		parts: newPartLedger(parts, conn, cfg.Logger), uploads: newUploadLedger(uploads, conn, cfg.Logger), taken: map[uint64]bool{},
 	}
 	if a.feeder, err = newFeeder(ctx, a); err != nil {
 		return nil, err
@@ -127,12 +133,17 @@ func (a *Aggregator) foldAll(ctx context.Context, ahead <-chan decoded) {
 			if a.full() && !a.flush(ctx) {
 				timer.Reset(commitRetry)
 			}
+			if len(a.sent) > 0 && len(ahead) == 0 {
+				a.uploads.save(ctx, a.sent) // a client waits for each part; if this fails, flush does it
+			}
 		}
 	}
 }
 
 // full reports whether no more may gather before a commit.
-func (a *Aggregator) full() bool { return len(a.reports)+len(a.pieces) >= maxUnsaved }
+func (a *Aggregator) full() bool {
+	return len(a.reports)+len(a.pieces)+len(a.sent) >= maxUnsaved || a.parts.crowded() || a.uploads.crowded()
+}
 
 // changed is told of every batch that changed in KV.
 func (a *Aggregator) changed(key string, final bool) {
@@ -179,6 +190,8 @@ func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 	a.cfg.Metrics.Folded(ctx, len(b.Reports))
 	a.pieces = append(a.pieces, b.Parts...)
 	a.parts.take(ctx, b.Parts)
+	a.sent = append(a.sent, b.Uploads...)
+	a.uploads.take(ctx, b.Uploads)
 	touched := map[batchKey]*book{}
 	for i := range b.Reports {
 		book, err := a.ledger.fold(ctx, &b.Reports[i])
@@ -196,6 +209,10 @@ func (a *Aggregator) take(ctx context.Context, bundle decoded) {
 		b.count()
 		return !b.summary.State.Final()
 	})
+	// Who learns that a session was not published finds the parts missing that were lost.
+	if len(touched) > 0 && !a.uploads.save(ctx, a.sent) {
+		return // as above
+	}
 	a.commit(ctx, touched)
 }
 
@@ -207,7 +224,7 @@ func (a *Aggregator) interval() time.Duration {
 // flush commits everything and then acknowledges all bundles. It returns false if that did not succeed.
 func (a *Aggregator) flush(ctx context.Context) bool {
 	defer func(begun time.Time) { a.lasted = time.Since(begun) }(time.Now())
-	if !a.saveReceipts(ctx) || !a.parts.save(ctx, a.pieces) {
+	if !a.uploads.save(ctx, a.sent) || !a.saveReceipts(ctx) || !a.parts.save(ctx, a.pieces) {
 		return false
 	}
 	a.acknowledge()
@@ -299,7 +316,8 @@ func (a *Aggregator) acknowledge() {
 	clear(a.unsaved)
 	clear(a.reports)
 	clear(a.pieces)
+	clear(a.sent)
 	clear(a.taken)
-	a.unsaved, a.reports, a.pieces = a.unsaved[:0], a.reports[:0], a.pieces[:0]
+	a.unsaved, a.reports, a.pieces, a.sent = a.unsaved[:0], a.reports[:0], a.pieces[:0], a.sent[:0]
 	a.ledger.shrink()
 }

@@ -7,6 +7,9 @@
 // part.go folds what became of parts into pages of them, also purely; partledger.go keeps the pages, partsweep.go finds what is left of items
 // that were moved in parts.
 //
+// upload.go folds, as purely, what became of parts that clients upload; uploadledger.go keeps the pages and the progress of their sessions, folding.go
+// is what it shares with partledger.go. The sessions themselves are those of package producer/uploads.
+//
 // feed.go is the loop of the feeder, row.go what it knows of a batch, look.go what it does when it looks at one, peers.go who of
 // several aggregators does it. window.go says how much a shard may be fed, turn.go whose turn it is, feeding.go feeds, redo.go feeds
 // again what has no outcome, control.go stops and pauses, holders.go knows what workers hold, reconcile.go notices what was
@@ -24,6 +27,9 @@
 //   - What is known of an item's parts is committed before the bundle it came in is acknowledged, whatever the order of bundles and however
 //     often they come. It is kept only while the item has a plan, which names the same upload: a report that comes later leaves nothing.
 //     No part is an outcome.
+//   - What is known of the parts of an upload session is committed together with which of them are there, before the bundle it came in is
+//     acknowledged, also whatever the order and however often. It is kept only while the session has not ended and has the same multipart
+//     upload. A part that comes alone is committed at once: a client waits for it.
 //   - Any number of aggregators may run: a commit that loses a race is folded again from what the winner stored.
 //   - A batch whose last item ended is committed at once; a running one at least every [Config.Interval], or every
 //     ten of them while commits take long.
@@ -60,6 +66,9 @@
 //	parts_committed   pages of parts in KV            as above; the owner looks again by itself. A page whose plan was removed meanwhile
 //	                                                  is swept
 //	parts_told        as above                        as above
+//	upload_parts_     pages and progress of upload    as above; the front looks again by itself. What the commit made for a session
+//	committed         sessions in KV                  that had ended goes when the record of the session goes
+//	upload_parts_told as above                        as above
 //	bundles_done      acknowledgement in memory, or   as above if it was not sent, or the server dies within 100 ms
 //	                  not sent
 //	trimmed           receipts only                   nothing: only what was acknowledged and folded is trimmed

@@ -2,7 +2,6 @@ package aggregator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,13 +20,9 @@ import (
 // that is there, and after each commit it is looked whether it still is: what came too late is taken back. If the process
 // dies in between, the sweep finds pages without a plan.
 type partLedger struct {
-	bucket *broker.Bucket
-	conn   *broker.Conn
-	log    *slog.Logger
-	books  map[itemKey]*partBook
-	pages  int // loaded in all books
-	clock  uint64
-	again  bool // something was lost: all unsaved reports are to be folded again
+	folding[itemKey, protocol.PartPlan, protocol.PartPage, protocol.PartReport]
+
+	conn *broker.Conn
 }
 
 type itemKey struct {
@@ -36,19 +31,8 @@ type itemKey struct {
 	index int
 }
 
-// partBook is one item.
-type partBook struct {
-	plan  protocol.PartPlan
-	pages map[int]*partSheet
-	used  uint64 // partLedger.clock when last touched
-}
-
 // partSheet is one page of an item.
-type partSheet struct {
-	page     protocol.PartPage
-	revision uint64
-	changed  bool
-}
+type partSheet = foldPage[protocol.PartPage]
 
 const (
 	maxPartBooks = 4096
@@ -56,32 +40,25 @@ const (
 )
 
 func newPartLedger(bucket *broker.Bucket, conn *broker.Conn, log *slog.Logger) *partLedger {
-	return &partLedger{bucket: bucket, conn: conn, log: log, books: map[itemKey]*partBook{}}
-}
-
-// take folds reports that just came. What cannot be folded now is folded by [partLedger.save].
-func (l *partLedger) take(ctx context.Context, reports []protocol.PartReport) {
-	if err := l.foldAll(ctx, reports); err != nil {
-		l.log.Warn("cannot fold reports of parts yet", "error", err)
+	l := &partLedger{conn: conn}
+	l.folding = folding[itemKey, protocol.PartPlan, protocol.PartPage, protocol.PartReport]{
+		bucket: bucket, log: log, what: "parts of items", mostBooks: maxPartBooks, mostPages: maxPartPages,
+		books: map[itemKey]*foldBook[protocol.PartPlan, protocol.PartPage]{},
+		keyOf: func(r *protocol.PartReport) itemKey {
+			return itemKey{batchKey{r.Ref.Org, r.Ref.Batch}, r.Ref.Index}
+		},
+		pageOf: func(key itemKey, number int) string {
+			return protocol.PartPageKey(key.org, key.batch, key.index, number)
+		},
+		fold: l.foldOne, commit: l.commitPages,
 	}
+	return l
 }
 
-func (l *partLedger) foldAll(ctx context.Context, reports []protocol.PartReport) error {
-	for i := range reports {
-		key := itemKey{batchKey{reports[i].Ref.Org, reports[i].Ref.Batch}, reports[i].Ref.Index}
-		if err := l.fold(ctx, key, &reports[i]); err != nil {
-			l.forget(key)
-			l.again = true
-			return err
-		}
-	}
-	return nil
-}
-
-// fold takes one report in. One that no plan asks for changes nothing.
-func (l *partLedger) fold(ctx context.Context, key itemKey, r *protocol.PartReport) error {
+// foldOne takes one report in. One that no plan asks for changes nothing.
+func (l *partLedger) foldOne(ctx context.Context, key itemKey, r *protocol.PartReport) error {
 	b := l.books[key]
-	if b == nil || !admits(&b.plan, r) { // it may be of a plan that is newer than what is known here
+	if b == nil || !admits(&b.head, r) { // it may be of a plan that is newer than what is known here
 		plan, found, err := l.plan(ctx, key)
 		if err != nil {
 			return err
@@ -91,16 +68,13 @@ func (l *partLedger) fold(ctx context.Context, key itemKey, r *protocol.PartRepo
 			return nil
 		}
 		if b == nil {
-			b = &partBook{pages: map[int]*partSheet{}}
-			l.books[key] = b
+			b = l.open(key, plan)
 		}
-		b.plan = plan
-		if !admits(&b.plan, r) {
+		b.head = plan
+		if !admits(&b.head, r) {
 			return nil
 		}
 	}
-	l.clock++
-	b.used = l.clock
 	number := protocol.PartPageOf(r.State.Number)
 	s, err := l.sheet(ctx, key, b, number)
 	if err != nil {
@@ -113,66 +87,10 @@ func (l *partLedger) fold(ctx context.Context, key itemKey, r *protocol.PartRepo
 	return nil
 }
 
-// plan reads the plan of an item. One that this build cannot read is none: its reports must not hold up those of others.
-func (l *partLedger) plan(ctx context.Context, key itemKey) (protocol.PartPlan, bool, error) {
-	var plan protocol.PartPlan
-	entry, err := l.bucket.Get(ctx, protocol.PartPlanKey(key.org, key.batch, key.index))
-	if errors.Is(err, broker.ErrNotFound) {
-		return plan, false, nil
-	}
-	if err != nil {
-		return plan, false, fmt.Errorf("read the plan of item %d of %s: %w", key.index, key.batch, err)
-	}
-	if err := json.Unmarshal(entry.Value, &plan); err != nil {
-		l.log.Error("a plan of parts cannot be read", "key", entry.Key, "error", err)
-		return plan, false, nil
-	}
-	return plan, true, nil
-}
-
-// sheet returns a page, as KV holds it unless it was folded into since. One that cannot be read is begun anew: its parts are copied again.
-func (l *partLedger) sheet(ctx context.Context, key itemKey, b *partBook, number int) (*partSheet, error) {
-	if s := b.pages[number]; s != nil {
-		return s, nil
-	}
-	s := &partSheet{}
-	entry, err := l.bucket.Get(ctx, protocol.PartPageKey(key.org, key.batch, key.index, number))
-	if err != nil && !errors.Is(err, broker.ErrNotFound) {
-		return nil, fmt.Errorf("read a page of parts of item %d of %s: %w", key.index, key.batch, err)
-	}
-	if err == nil {
-		s.revision = entry.Revision
-		if err := json.Unmarshal(entry.Value, &s.page); err != nil {
-			l.log.Error("a page of parts cannot be read", "key", entry.Key, "error", err)
-			s.page = protocol.PartPage{}
-		}
-	}
-	b.pages[number] = s
-	l.pages++
-	return s, nil
-}
-
-// save stores what has changed, tells those who wait for it, and reports whether all of the reports, which are those that are not
-// acknowledged yet, are in KV.
-func (l *partLedger) save(ctx context.Context, reports []protocol.PartReport) bool {
-	for range maxRaces {
-		if l.again {
-			l.again = false
-			if err := l.foldAll(ctx, reports); err != nil {
-				l.log.Warn("cannot fold reports of parts yet", "error", err)
-				return false
-			}
-		}
-		if err := l.commit(ctx); err != nil {
-			l.log.Warn("cannot commit parts yet", "error", err)
-			return false
-		}
-		if !l.again {
-			l.shrink()
-			return true
-		}
-	}
-	return false
+// plan reads the plan of an item. One that this build cannot read is none.
+func (l *partLedger) plan(ctx context.Context, key itemKey) (plan protocol.PartPlan, found bool, err error) {
+	found, _, err = load(ctx, l.bucket, l.log, protocol.PartPlanKey(key.org, key.batch, key.index), &plan)
+	return plan, found, err
 }
 
 // partWrite is a page on its way to KV.
@@ -183,8 +101,8 @@ type partWrite struct {
 	value  []byte
 }
 
-// commit stores the pages that have changed. What lost a race against another aggregator is forgotten, to be folded again.
-func (l *partLedger) commit(ctx context.Context) error {
+// commitPages stores the pages that have changed. What lost a race against another aggregator is forgotten, to be folded again.
+func (l *partLedger) commitPages(ctx context.Context) error {
 	writes, err := l.changed()
 	if err != nil || len(writes) == 0 {
 		return err
@@ -222,7 +140,7 @@ func (l *partLedger) commit(ctx context.Context) error {
 }
 
 func (l *partLedger) store(ctx context.Context, w partWrite) (uint64, error) {
-	key := protocol.PartPageKey(w.key.org, w.key.batch, w.key.index, w.number)
+	key := l.pageOf(w.key, w.number)
 	if w.sheet.revision == 0 {
 		return l.bucket.Create(ctx, key, w.value) //nolint:wrapcheck // says what it was
 	}
@@ -264,7 +182,7 @@ func (l *partLedger) confirm(ctx context.Context, writes []partWrite, failed []b
 				return err
 			}
 			if b := l.books[w.key]; ok && b != nil {
-				b.plan = plan
+				b.head = plan
 			}
 			found, there[w.key] = ok, ok
 		}
@@ -272,7 +190,7 @@ func (l *partLedger) confirm(ctx context.Context, writes []partWrite, failed []b
 			continue
 		}
 		l.forget(w.key)
-		if err := l.bucket.DropAt(ctx, protocol.PartPageKey(w.key.org, w.key.batch, w.key.index, w.number), w.sheet.revision); err != nil {
+		if err := l.bucket.DropAt(ctx, l.pageOf(w.key, w.number), w.sheet.revision); err != nil {
 			l.log.Info("a page of parts that came too late stays until it is swept", "batch", w.key.batch, "index", w.key.index, "error", err)
 		}
 	}
@@ -286,26 +204,4 @@ func (l *partLedger) confirm(ctx context.Context, writes []partWrite, failed []b
 	}
 	failpoint.Hit(failpoint.PartsTold)
 	return nil
-}
-
-// forget drops a book, so that the next fold starts from KV.
-func (l *partLedger) forget(key itemKey) {
-	if b := l.books[key]; b != nil {
-		l.pages -= len(b.pages)
-		delete(l.books, key)
-	}
-}
-
-// shrink drops the items that were used least while there are too many. All is saved when it is called.
-func (l *partLedger) shrink() {
-	for len(l.books) > maxPartBooks || l.pages > maxPartPages {
-		var oldest itemKey
-		used := l.clock + 1
-		for key, b := range l.books {
-			if b.used < used {
-				oldest, used = key, b.used
-			}
-		}
-		l.forget(oldest)
-	}
 }

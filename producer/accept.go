@@ -71,6 +71,8 @@ type order struct {
 	batch protocol.BatchID
 	keyed bool   // the id stands for an idempotency key
 	trace string // W3C traceparent
+	// upload is the session that the batch publishes; "": it is none.
+	upload protocol.UploadID
 	terms
 
 	// closing returns the terms where they are known only once all items were read; nil: those above stand. A request digest
@@ -200,7 +202,7 @@ func (p *Pipeline) ensurePool(ctx context.Context, pool string) error {
 func (o *order) newRecord() protocol.Acceptance {
 	return protocol.Acceptance{
 		Version: protocol.AcceptanceVersion, Batch: o.batch, Org: o.org, Lane: o.lane, Pool: o.pool, Keyed: o.keyed,
-		State: protocol.AcceptPending, Created: time.Now().UTC(), Label: o.label, Trace: o.trace, Options: o.options, RerunOf: o.rerunOf,
+		State: protocol.AcceptPending, Created: time.Now().UTC(), Label: o.label, Trace: o.trace, Options: o.options, RerunOf: o.rerunOf, Upload: o.upload,
 	}
 }
 

@@ -35,7 +35,8 @@ type batchView struct {
 	Canary          int                `json:"canary,omitempty"`
 	MaxFailed       any                `json:"max_failed,omitempty"` // a number of items, or a share such as "5%"
 	RerunOf         protocol.BatchID   `json:"rerun_of,omitempty"`
-	Reruns          []protocol.BatchID `json:"reruns,omitempty"` // where its failed items were run again; in the view of one batch only
+	UploadID        protocol.UploadID  `json:"upload_id,omitempty"` // the session that the batch publishes
+	Reruns          []protocol.BatchID `json:"reruns,omitempty"`    // where its failed items were run again; in the view of one batch only
 	Webhook         *webhookView       `json:"webhook,omitempty"`
 }
 
@@ -173,7 +174,7 @@ func (s *snapshot) view(now time.Time) batchView {
 		CreatedAt: record.Created, StartedAt: known(earliest(summary.Started, s.begun)), EndedAt: known(summary.Ended), Reason: summary.Reason,
 		ErrorGroups: make([]errorGroupView, len(summary.Groups)), ErrorGroupsLeft: summary.GroupsLeft,
 		Attempts: record.Options.Attempts, Rate: record.Options.Rate, Canary: record.Options.Canary,
-		MaxFailed: shownThreshold(record.Options.MaxFailed), RerunOf: record.RerunOf, Webhook: s.webhook(),
+		MaxFailed: shownThreshold(record.Options.MaxFailed), RerunOf: record.RerunOf, UploadID: record.Upload, Webhook: s.webhook(),
 	}
 	for i, g := range summary.Groups {
 		v.ErrorGroups[i] = errorGroupView(g)

@@ -21,6 +21,7 @@ const (
 	DefaultMaxBuffered = 256 << 20
 	DefaultMaxItems    = 1_000_000
 	DefaultMaxQueued   = 5_000_000
+	DefaultMaxParts    = 256
 )
 
 const (
@@ -28,6 +29,7 @@ const (
 	limitMaxBody  = 1 << 30
 	limitMaxItems = 1_000_000
 	limitQueued   = 1_000_000_000
+	limitMaxParts = 100_000
 )
 
 // Config is all that can be set about the API front. The zero value is usable but for DefaultOrg, which
@@ -55,6 +57,10 @@ type Config struct {
 	// MaxQueued bounds the items that were accepted and have not ended, over all tenants: a batch that would exceed it is answered 429
 	// with Retry-After. 0: [DefaultMaxQueued]; at most a billion.
 	MaxQueued int
+
+	// MaxParts bounds the parts of uploads that are received at one moment, over all tenants, of which those of one org have three
+	// quarters; one beyond it is answered 503 with Retry-After. 0: [DefaultMaxParts]; at most 100,000.
+	MaxParts int
 
 	// AutoSandboxes lets an unknown sandbox come into being, in the default pool, at its first use. False: 404.
 	AutoSandboxes bool
@@ -104,6 +110,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxQueued == 0 {
 		c.MaxQueued = DefaultMaxQueued
 	}
+	if c.MaxParts == 0 {
+		c.MaxParts = DefaultMaxParts
+	}
 	if c.Version == "" {
 		c.Version = "dev"
 	}
@@ -114,17 +123,26 @@ func (c Config) withDefaults() Config {
 // are valid.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	for _, n := range []struct {
+		field string
+		value int64
+		most  int64
+		rule  string
+	}{
+		{"MaxBody", c.MaxBody, limitMaxBody, "between 0 and 1073741824 bytes"},
+		{"MaxItems", int64(c.MaxItems), limitMaxItems, "between 0 and 1000000"},
+		{"MaxQueued", int64(c.MaxQueued), limitQueued, "between 0 and 1000000000"},
+		{"MaxParts", int64(c.MaxParts), limitMaxParts, "between 0 and 100000"},
+	} {
+		if n.value < 0 || n.value > n.most {
+			return &ConfigError{n.field, n.rule, n.value}
+		}
+	}
 	switch {
 	case c.MaxWait < 0 || c.MaxWait > limitMaxWait:
 		return &ConfigError{"MaxWait", "between 0 and 1h", c.MaxWait}
-	case c.MaxBody < 0 || c.MaxBody > limitMaxBody:
-		return &ConfigError{"MaxBody", "between 0 and 1073741824 bytes", c.MaxBody}
 	case c.MaxBuffered < c.MaxBody:
 		return &ConfigError{"MaxBuffered", fmt.Sprintf("at least MaxBody (%d)", c.MaxBody), c.MaxBuffered}
-	case c.MaxItems < 0 || c.MaxItems > limitMaxItems:
-		return &ConfigError{"MaxItems", "between 0 and 1000000", c.MaxItems}
-	case c.MaxQueued < 0 || c.MaxQueued > limitQueued:
-		return &ConfigError{"MaxQueued", "between 0 and 1000000000", c.MaxQueued}
 	case c.DefaultOrg != "" && !protocol.ValidID(string(c.DefaultOrg)):
 		return &ConfigError{"DefaultOrg", "letters, digits, '.', '_' and '-', at most 128, or empty", c.DefaultOrg}
 	case c.GrantAll && c.DefaultOrg == "":

@@ -193,7 +193,7 @@ func (d *redriver) each(ctx context.Context, id protocol.BatchID, most int, seen
 			d.more = true
 			return nil
 		}
-		if now == nil {
+		if now == nil || now.record.Upload != "" { // what a session staged is published by its session alone
 			continue
 		}
 		if items == most {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/copyfleet/copyfleet/producer/uploads"
 )
 
 // Code names a kind of refusal. Codes are part of the contract: they are added, never changed.
@@ -56,6 +58,25 @@ const (
 	CodeShuttingDown        Code = "shutting_down"
 	CodeNoSpace             Code = "no_space"
 	CodeStillRunning        Code = "still_running"
+	CodeBatchOfUpload       Code = "batch_of_upload"
+	CodePartOutOfRange      Code = "part_out_of_range"
+	CodePartLength          Code = "part_length_wrong"
+	CodeUploadNotFound      Code = "upload_not_found"
+	CodeStagingQuota        Code = "staging_quota_exceeded"
+	CodeTooManyUploads      Code = "too_many_uploads"
+	CodePartsMissing        Code = "upload_parts_missing"
+	CodeWholeChecksum       Code = "whole_checksum_conflict"
+	CodeUploadCompleting    Code = "upload_completing"
+	CodeUploadCompleted     Code = "upload_completed"
+	CodeUploadAborted       Code = "upload_aborted"
+	CodeUploadExpired       Code = "upload_expired"
+	CodeUploadURLExpired    Code = "upload_url_expired"
+	CodeLengthRequired      Code = "length_required"
+	CodeUploadTooLarge      Code = "upload_too_large"
+	CodePartChecksum        Code = "part_checksum_mismatch"
+	CodeUploadFailed        Code = "upload_failed"
+	CodeTooManyParts        Code = "too_many_parts_at_once"
+	CodeUploadNotPublished  Code = "upload_not_published"
 )
 
 type problemKind struct {
@@ -70,6 +91,8 @@ var problemTable = map[Code]problemKind{
 	CodeInvalidHeader:       {400, "A request header is not valid"},
 	CodeMixedPools:          {400, "The sandboxes are reached by different workers"},
 	CodeBodyIncomplete:      {400, "The body ended early"},
+	CodePartOutOfRange:      {400, "The upload has no such part"},
+	CodePartLength:          {400, "The part has another length"},
 	CodeUnauthorized:        {401, "A valid API key is required"},
 	CodeForbidden:           {403, "The API key may not do this"},
 	CodeWrongOrg:            {403, "The API key belongs to another org"},
@@ -84,8 +107,10 @@ var problemTable = map[Code]problemKind{
 	CodeGrantNotFound:       {404, "Grant not found"},
 	CodeKeyNotFound:         {404, "API key not found"},
 	CodeDeadLetterNotFound:  {404, "Dead letter not found"},
+	CodeUploadNotFound:      {404, "Upload session not found"},
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
+	CodeBatchOfUpload:       {409, "The batch publishes an upload session"},
 	CodeBatchEnded:          {409, "The batch has ended"},
 	CodeBatchCanceling:      {409, "The batch is being canceled"},
 	CodeNothingToRetry:      {409, "No item is to be run again"},
@@ -93,9 +118,23 @@ var problemTable = map[Code]problemKind{
 	CodeRerunTaken:          {409, "Another rerun has taken the items"},
 	CodeRerunScattered:      {409, "The items are too scattered"},
 	CodeOwnKey:              {409, "An API key cannot revoke itself"},
+	CodeStagingQuota:        {409, "The staging quota of the sandbox is taken"},
+	CodeTooManyUploads:      {409, "The sandbox has too many upload sessions"},
+	CodePartsMissing:        {409, "Parts are missing"},
+	CodeWholeChecksum:       {409, "Another checksum was given before"},
+	CodeUploadCompleting:    {409, "The upload is being published"},
+	CodeUploadCompleted:     {409, "The upload is published"},
+	CodeUploadAborted:       {409, "The upload was aborted"},
+	CodeUploadExpired:       {410, "The upload expired"},
+	CodeUploadURLExpired:    {410, "The upload URL expired"},
+	CodeLengthRequired:      {411, "A Content-Length is required"},
+	CodeUploadTooLarge:      {413, "The upload is too large"},
 	CodeBodyTooLarge:        {413, "The body is too large"},
 	CodePlanTooLarge:        {413, "The plan is too large"},
 	CodeUnsupportedMedia:    {415, "Unsupported media type"},
+	CodePartChecksum:        {422, "The body has another checksum"},
+	CodeUploadFailed:        {422, "The upload failed"},
+	CodeTooManyParts:        {429, "Too many parts of the upload are sent at once"},
 	CodeQueueFull:           {429, "The queue is full"},
 	CodeInternal:            {500, "Internal error"},
 	CodeBusy:                {503, "The server is busy"},
@@ -104,6 +143,7 @@ var problemTable = map[Code]problemKind{
 	CodeUnavailable:         {503, "A service behind the API is unavailable"},
 	CodeStorageUnavailable:  {503, "The storage is unavailable"},
 	CodeNoSpace:             {503, "The disk is nearly full"},
+	CodeUploadNotPublished:  {503, "The upload is not published yet"},
 	CodeShuttingDown:        {503, "The server is shutting down"},
 	CodeStillRunning:        {504, "The batch is still running"},
 }
@@ -129,6 +169,9 @@ type Problem struct {
 	Errors   []FieldError `json:"errors,omitempty"`       // at most [MaxProblems]
 	Total    int          `json:"errors_total,omitempty"` // how many there were; at least so many where reading stopped at [MaxProblems]
 	Checks   []Check      `json:"checks,omitempty"`       // not_ready: every check that failed
+
+	Missing    []uploads.Range `json:"missing_parts,omitempty"`           // upload_parts_missing: at most [maxMissingShown]
+	MissingCut bool            `json:"missing_parts_truncated,omitempty"` // there are more
 
 	retryAfter int // seconds; 0: [defaultRetryAfter] where the status asks for the header
 }
@@ -157,7 +200,8 @@ func newProblem(code Code, message string) Problem {
 
 // writeProblem answers with a problem. The caller has written nothing yet.
 func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
-	if path := r.URL.EscapedPath(); len(path) <= maxInstance {
+	// Problems end up in logs. A path that is none of ours may be a mistyped one that has a token in it.
+	if path := r.URL.EscapedPath(); len(path) <= maxInstance && !carriesToken(r.Pattern) {
 		p.Instance = path
 	}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
@@ -173,22 +217,35 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
 	writeBody(w, p.Status, "application/problem+json", p)
 }
 
+// carriesToken reports whether the paths of a route may have a credential in them. What no route was found for has the pattern "", or "/".
+func carriesToken(pattern string) bool {
+	return pattern == "" || pattern == "/" || strings.HasPrefix(pattern, directPath)
+}
+
 // writeJSON answers with a value that encodes without fail: all answers are plain structs.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	writeBody(w, status, "application/json", v)
 }
 
 func writeBody(w http.ResponseWriter, status int, contentType string, v any) {
+	writeEncoded(w, status, contentType, encodeBody(v))
+}
+
+func encodeBody(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // a signed URL stays readable; nosniff keeps it from being HTML
 	if err := enc.Encode(v); err != nil {
 		panic(err) //nolint:forbidigo // plain structs always encode; else it becomes a 500 in the recovery; nothing is written yet
 	}
+	return b.Bytes()
+}
+
+func writeEncoded(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the client is gone: there is nobody left to tell
+	_, _ = w.Write(body) // the client is gone: there is nobody left to tell
 }
 
 // problems collects what is wrong with a request.

@@ -32,6 +32,7 @@ type locationView struct {
 	Type      protocol.LocationType `json:"type"`
 	Sandbox   protocol.SandboxID    `json:"sandbox,omitempty"`
 	Path      string                `json:"path,omitempty"`
+	Upload    protocol.UploadID     `json:"upload,omitempty"`
 	URL       string                `json:"url,omitempty"`
 	Headers   map[string]string     `json:"headers,omitempty"`
 	Form      map[string]string     `json:"form,omitzero"`

@@ -41,6 +41,10 @@ func (s *Server) retryBatch(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if now.record.Upload != "" {
+		writeProblem(w, r, newProblem(CodeBatchOfUpload, "The batch publishes the upload session "+string(now.record.Upload)+"; complete the session again."))
+		return
+	}
 	run, problem := s.newRerun(r, "retry\x00"+string(now.record.Batch), sum)
 	if problem != nil {
 		writeProblem(w, r, *problem)

@@ -43,6 +43,16 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/sandboxes/{id}", RoleRead, s.showSandbox},
 		{"DELETE", "/v1/sandboxes/{id}", RoleCopy, s.forgetSandbox},
 
+		{"GET", "/v1/sandboxes/{id}/uploads", RoleRead, s.listUploads},
+		{"POST", "/v1/sandboxes/{id}/uploads", RoleCopy, s.createUpload},
+		{"GET", "/v1/sandboxes/{id}/uploads/{upload_id}", RoleRead, s.showUpload},
+		{"DELETE", "/v1/sandboxes/{id}/uploads/{upload_id}", RoleCopy, s.abortUpload},
+		{"PUT", "/v1/sandboxes/{id}/uploads/{upload_id}/parts/{n}", RoleCopy, s.putPart},
+		{"POST", "/v1/sandboxes/{id}/uploads/{upload_id}/complete", RoleCopy, s.completeUpload},
+		{"POST", "/v1/sandboxes/{id}/upload-url", RoleCopy, s.makeUploadURL},
+		{"PUT", "/v1/direct-uploads/{token}", "", s.putDirect},
+		{"POST", "/v1/direct-uploads/{token}", "", s.postDirect},
+
 		{"GET", "/v1/orgs", RoleAdmin, s.listOrgs},
 		{"GET", "/v1/orgs/{org}/grants", RoleRead, s.listGrants},
 		{"PUT", "/v1/orgs/{org}/grants", RoleAdmin, s.putGrant},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/observe"
+	"github.com/copyfleet/copyfleet/producer/uploads"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -19,6 +20,7 @@ type Dependencies struct {
 	Metrics   *observe.Metrics // nil: nothing is measured, and /metrics answers 404
 	Traces    *observe.Traces  // nil: no spans
 	Manifests Manifests        // optional; nil: manifests come in bodies only
+	Uploads   *uploads.Service // optional; nil: nothing can be uploaded
 }
 
 // Presigner makes presigned URLs. It returns [ErrNoBucket] for a bucket that does not exist and is not to
@@ -77,12 +79,16 @@ type Server struct {
 	registry  *Registry
 	presigner Presigner
 	health    Health
-	manifests Manifests // may be nil
+	manifests Manifests        // may be nil
+	uploads   *uploads.Service // may be nil
 	metrics   *observe.Metrics
 	traces    *observe.Traces
 	budget    *budget
-	document  []byte // the API description, with the version filled in
-	handler   http.Handler
+	// partsAtOnce counts the parts of uploads that are being received: they are streamed, but each takes a buffer and a connection to the
+	// storage.
+	partsAtOnce *budget
+	document    []byte // the API description, with the version filled in
+	handler     http.Handler
 
 	uploadPatience time.Duration // in which an upload must make progress
 }
@@ -105,11 +111,13 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		presigner: deps.Presigner,
 		health:    deps.Health,
 		manifests: deps.Manifests,
+		uploads:   deps.Uploads,
 
 		uploadPatience: progressWindow,
 		metrics:        deps.Metrics,
 		traces:         deps.Traces,
 		budget:         newBudget(cfg.MaxBuffered, cfg.MaxBody),
+		partsAtOnce:    newBudget(int64(cfg.MaxParts), 1),
 		document:       describe(cfg.Version),
 	}
 	deps.Pipeline.backlog.limit = cfg.MaxQueued

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/copyfleet/copyfleet/internal/failpoint"
 	"github.com/copyfleet/copyfleet/protocol"
@@ -207,8 +206,7 @@ func (in *intake) drain() {
 	if in.ended || in.source.object {
 		return
 	}
-	_ = in.source.control.SetReadDeadline(time.Now().Add(drainTimeout)) // without it the server's own timeout holds
-	drain(in.source.request)
+	in.source.drain()
 }
 
 // close gives back what the intake holds.

@@ -47,47 +47,86 @@ func (s *share) release() {
 	s.held = 0
 }
 
-// upload is a request body that is read as it comes in, however long it takes, as long as it makes progress: the time limit of the
+// slowBody is a request body that is read as it comes in, however long it takes, as long as it makes progress: the time limit of the
 // server is for requests that are small.
-type upload struct {
+type slowBody struct {
 	request  *http.Request
 	control  *http.ResponseController
 	patience time.Duration // see progressWindow
-	hash     hash.Hash
 	read     int64
 	window   int64 // read when the deadline was set last
-	failed   error // of the connection
+	deadline time.Time
+	rested   time.Time // when the last read ended, or the deadline was set
+	ended    bool      // all of it was read
+	failed   error     // of the connection
+}
 
+func newSlowBody(w http.ResponseWriter, r *http.Request, patience time.Duration) *slowBody {
+	b := &slowBody{request: r, patience: patience, control: http.NewResponseController(w)}
+	b.renew()
+	return b
+}
+
+// renew gives the client another while.
+func (b *slowBody) renew() {
+	b.window, b.rested = b.read, time.Now()
+	b.deadline = b.rested.Add(b.patience)
+	_ = b.control.SetReadDeadline(b.deadline) // not supported, as in tests: nothing to be renewed
+}
+
+// goOn does not count against the client what went by while nothing was read: the body waited for its turn, or for the storage.
+func (b *slowBody) goOn() {
+	if idle := time.Since(b.rested); idle > b.patience/64 { // less is not worth the call
+		b.deadline = b.deadline.Add(idle)
+		_ = b.control.SetReadDeadline(b.deadline)
+	}
+}
+
+// Read implements io.Reader.
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.goOn()
+	n, err := b.request.Body.Read(p)
+	b.read += int64(n)
+	b.rested = time.Now()
+	switch {
+	case err != nil && !errIsEOF(err):
+		b.failed = err
+	case err != nil || b.read == b.request.ContentLength:
+		b.ended = true
+		_ = b.control.SetReadDeadline(time.Time{}) // else the deadline would end the call while it is being carried out
+	case b.read-b.window >= progressBytes:
+		b.renew()
+	}
+	return n, err //nolint:wrapcheck // io.Reader passes on what it got
+}
+
+// drain reads on for a while after a refusal, so that the client sees the answer.
+func (b *slowBody) drain() {
+	if b.ended {
+		return
+	}
+	_ = b.control.SetReadDeadline(time.Now().Add(drainTimeout)) // without it the server's own timeout holds
+	drain(b.request)
+}
+
+// upload is the body of a batch.
+type upload struct {
+	*slowBody
+
+	hash   hash.Hash
 	object bool // the items come from an object that the body named
 	body   io.Closer
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request, patience time.Duration) *upload {
-	u := &upload{request: r, patience: patience, control: http.NewResponseController(w), hash: sha256.New()}
-	u.renew()
-	return u
-}
-
-// renew gives the client another while.
-func (u *upload) renew() {
-	u.window = u.read
-	_ = u.control.SetReadDeadline(time.Now().Add(u.patience)) // not supported, as in tests: nothing to be renewed
+	return &upload{slowBody: newSlowBody(w, r, patience), hash: sha256.New()}
 }
 
 // Read implements io.Reader.
 func (u *upload) Read(p []byte) (int, error) {
-	n, err := u.request.Body.Read(p)
-	u.read += int64(n)
+	n, err := u.slowBody.Read(p)
 	u.hash.Write(p[:n])
-	switch {
-	case err != nil && !errIsEOF(err):
-		u.failed = err
-	case err != nil:
-		_ = u.control.SetReadDeadline(time.Time{}) // else the deadline would end the call while it is being accepted
-	case u.read-u.window >= progressBytes:
-		u.renew()
-	}
-	return n, err //nolint:wrapcheck // io.Reader passes on what it got
+	return n, err
 }
 
 // takeObject says that the items come from an object.

@@ -77,6 +77,7 @@ func location(file value, at string, end side, home home, p *problems) protocol.
 	case protocol.Object:
 		loc.Bucket = checked(v, at, "bucket", asFault(faultBucket, bucketFault), p)
 		loc.Key = checked(v, at, "key", asFault(faultKey, keyFault), p)
+	case protocol.StagedUpload, protocol.SandboxTree: // are not known to callers: locationType refused them
 	}
 	return loc
 }

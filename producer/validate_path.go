@@ -26,6 +26,11 @@ func sandboxPath(raw string) (clean, code, message string) {
 	if last := segments[len(segments)-1]; last == "" || last == "." || last == ".." {
 		return "", faultPath, "A path must name a file; this one names a directory."
 	}
+	return cleanSegments(segments)
+}
+
+// cleanSegments joins the segments of a path once they are resolved.
+func cleanSegments(segments []string) (clean, code, message string) {
 	kept, inside := resolve(segments)
 	if !inside {
 		return "", faultPathEscapes, "A path must not lead out of the sandbox."
@@ -34,11 +39,49 @@ func sandboxPath(raw string) (clean, code, message string) {
 		switch {
 		case len(segment) > maxName:
 			return "", faultTooLong, "A name in a path may have 255 bytes at most."
-		case strings.HasPrefix(segment, reservedName):
+		case len(segment) >= len(reservedName) && strings.EqualFold(segment[:len(reservedName)], reservedName):
 			return "", faultPathReserved, "Names that begin with " + reservedName + " are reserved."
 		}
 	}
 	return "/" + strings.Join(kept, "/"), "", ""
+}
+
+const (
+	// workingDirectory is where relative paths of uploads begin.
+	workingDirectory = "/workspace"
+	// ownDirectory, at the top of a sandbox, is kept for us.
+	ownDirectory = ".copyfleet"
+)
+
+// uploadPath cleans the path that an upload is published to, of a file or of a directory. One that is relative begins at the working directory.
+func uploadPath(raw string, directory bool) (clean, code, message string) {
+	if raw != "" && raw[0] != '/' {
+		raw = workingDirectory + "/" + raw
+	}
+	if directory {
+		clean, code, message = directoryPath(raw)
+	} else {
+		clean, code, message = sandboxPath(raw)
+	}
+	if top, _, _ := strings.Cut(strings.TrimPrefix(clean, "/"), "/"); code == "" && strings.EqualFold(top, ownDirectory) {
+		return "", faultPathReserved, "The directory /" + ownDirectory + " is reserved."
+	}
+	return clean, code, message
+}
+
+// directoryPath cleans the path of a directory below the root of a sandbox: as [sandboxPath], but it may end in a slash or a dot.
+func directoryPath(raw string) (clean, code, message string) {
+	switch {
+	case len(raw) > maxPath:
+		return "", faultTooLong, "A path may have 4096 bytes at most."
+	case hasControl(raw):
+		return "", faultControl, "A path must not hold control characters."
+	}
+	clean, code, message = cleanSegments(strings.Split(raw[1:], "/"))
+	if clean == "/" {
+		return "", faultPath, "A directory is unpacked below the root of a sandbox, not over it."
+	}
+	return clean, code, message
 }
 
 // resolve takes empty, "." and ".." segments out. It reports false if these climb above the root, even if the path

@@ -38,6 +38,10 @@ func AppendReceipt(b []byte, r *Receipt) ([]byte, error) {
 	b = appendSome(b, `,"restart_reason":`, r.RestartReason)
 	b = appendSome(b, `,"method":`, r.Method)
 	b = appendSome(b, `,"skip_reason":`, r.SkipReason)
+	if u := r.Unpacked; u != nil {
+		b = appendNumber(b, `,"unpacked":{"files":`, int64(u.Files))
+		b = append(appendNumber(b, `,"bytes":`, u.Bytes), '}')
+	}
 	b = appendSome(b, `,"trace_id":`, r.TraceID)
 	return append(b, '}'), nil
 }

@@ -53,6 +53,9 @@ type Acceptance struct {
 	Options Options `json:"options,omitzero"`
 	// RerunOf is the batch whose failed items these are; "" if they are not, or are those of several.
 	RerunOf BatchID `json:"rerun_of,omitempty"`
+	// Upload is the upload session that this batch publishes; "": it is no such batch. Its items are not run again: the session is completed
+	// again.
+	Upload UploadID `json:"upload,omitempty"`
 }
 
 // Options say how a batch is to be run. The zero value leaves everything to the defaults.

@@ -18,8 +18,9 @@ type SandboxID string
 type BatchID string
 
 const (
-	batchPrefix = "bat_"
-	maxID       = 128
+	batchPrefix  = "bat_"
+	uploadPrefix = "upl_"
+	maxID        = 128
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
@@ -39,14 +40,25 @@ func KeyedBatchID(org OrgID, key string) BatchID {
 }
 
 // Valid reports whether the id has the form that this package makes.
-func (id BatchID) Valid() bool {
-	rest, ok := strings.CutPrefix(string(id), batchPrefix)
+func (id BatchID) Valid() bool { return validKeyed(string(id), batchPrefix) }
+
+func validKeyed(id, prefix string) bool {
+	rest, ok := strings.CutPrefix(id, prefix)
 	if !ok || len(rest) != 26 {
 		return false
 	}
 	_, err := idEncoding.DecodeString(rest)
 	return err == nil
 }
+
+// KeyedUploadID returns the one id that an idempotency key stands for in a sandbox.
+func KeyedUploadID(org OrgID, sandbox SandboxID, key string) UploadID {
+	sum := sha256.Sum256([]byte(string(org) + "\x00" + string(sandbox) + "\x00" + key))
+	return UploadID(uploadPrefix + idEncoding.EncodeToString(sum[:16]))
+}
+
+// Valid reports whether the id has the form that this package makes.
+func (id UploadID) Valid() bool { return validKeyed(string(id), uploadPrefix) }
 
 // ValidID reports whether s may name an org or a sandbox: [A-Za-z0-9][A-Za-z0-9._-]{0,127}.
 func ValidID(s string) bool {

@@ -144,7 +144,7 @@ type Receipt struct {
 	Index    int       `json:"index"`
 	ID       string    `json:"id,omitempty"`
 	State    ItemState `json:"state"`
-	Bytes    int64     `json:"bytes"`            // bytes at the destination; 0 unless succeeded
+	Bytes    int64     `json:"bytes"`            // bytes at the destination; of an unpacked archive those of the archive; 0 unless succeeded
 	SHA256   string    `json:"sha256,omitempty"` // lowercase hex, of the bytes at the destination
 	ETag     string    `json:"etag,omitempty"`   // as the destination told it
 	Verified bool      `json:"verified"`         // compared with something independent of the bytes we hold
@@ -161,7 +161,15 @@ type Receipt struct {
 	Method string `json:"method,omitempty"`
 	// SkipReason says why an item was skipped: "exists" or "same".
 	SkipReason string `json:"skip_reason,omitempty"`
-	TraceID    string `json:"trace_id,omitempty"`
+	// Unpacked is what an archive was unpacked to; nil: the item is none, or did not succeed.
+	Unpacked *Unpacked `json:"unpacked,omitempty"`
+	TraceID  string    `json:"trace_id,omitempty"`
+}
+
+// Unpacked is what became of an archive.
+type Unpacked struct {
+	Files int   `json:"files"` // regular files and links
+	Bytes int64 `json:"bytes"` // of the regular files
 }
 
 // Report is one item's news on its way from a worker to the aggregator: a final receipt, or a
@@ -180,6 +188,8 @@ type ReportBundle struct {
 	Worker  string       `json:"worker"`
 	Reports []Report     `json:"reports"`
 	Parts   []PartReport `json:"parts,omitempty"`
+	// Uploads are parts of upload sessions, told by the front.
+	Uploads []UploadReport `json:"uploads,omitempty"`
 }
 
 // ReportVersion is the version of [ReportBundle] that this build writes.

@@ -17,6 +17,12 @@ const (
 	Object       LocationType = "objectLocation"
 )
 
+// The location types that no caller can name: the front makes them when an upload session is published.
+const (
+	StagedUpload LocationType = "stagedUploadLocation" // a source: what a session staged
+	SandboxTree  LocationType = "sandboxTreeLocation"  // a destination: a directory that an archive is unpacked into
+)
+
 // Source reports whether a location of this type can be read.
 func (t LocationType) Source() bool { return t == SandboxFile || t == HTTPGet || t == Object }
 
@@ -25,7 +31,7 @@ func (t LocationType) Destination() bool {
 	return t == SandboxFile || t == HTTPPut || t == HTTPPostForm || t == Object
 }
 
-// Known reports whether the type is one of the five.
+// Known reports whether the type is one of the five that callers name.
 func (t LocationType) Known() bool { return t.Source() || t.Destination() }
 
 // DefaultFileField is the form field that carries the file when a caller names none.
@@ -36,9 +42,12 @@ const DefaultFileField = "file"
 type Location struct {
 	Type LocationType `json:"type"`
 
-	// Sandbox and Path belong to SandboxFile. Path is absolute inside the sandbox and clean.
+	// Sandbox and Path belong to SandboxFile and SandboxTree. Path is absolute inside the sandbox and clean.
 	Sandbox SandboxID `json:"sandbox,omitempty"`
 	Path    string    `json:"path,omitempty"`
+
+	// Upload belongs, with Sandbox, to StagedUpload.
+	Upload UploadID `json:"upload,omitempty"`
 
 	// URL and Headers belong to the three HTTP types.
 	URL     string            `json:"url,omitempty"`
@@ -62,10 +71,12 @@ func (l Location) GoString() string { return l.Redacted() }
 // Redacted returns a form fit for people and logs: no query, no userinfo, no headers, no form.
 func (l Location) Redacted() string {
 	switch l.Type {
-	case SandboxFile:
+	case SandboxFile, SandboxTree:
 		return "sandbox " + string(l.Sandbox) + ":" + l.Path
 	case Object:
 		return "s3://" + l.Bucket + "/" + l.Key
+	case StagedUpload:
+		return "upload " + string(l.Upload)
 	default:
 		return RedactURL(l.URL)
 	}

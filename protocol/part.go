@@ -89,6 +89,8 @@ const (
 	SkipIfThere ConflictPolicy = "skip"
 	FailIfThere ConflictPolicy = "fail"
 	IfDifferent ConflictPolicy = "if_different" // overwrite, unless size and digest are those of the source
+	// MergeTree is of a [SandboxTree] only: what is there stays, but for files that the archive has, too. [Overwrite] replaces the directory.
+	MergeTree ConflictPolicy = "merge"
 )
 
 // Digest is what is computed of the bytes that are copied, and shown in the receipt.

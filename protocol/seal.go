@@ -89,6 +89,22 @@ func textName(org OrgID, batch BatchID) []byte {
 	return append([]byte("text\x00"), additional(Ref{Org: org, Batch: batch})...)
 }
 
+// SealToken encrypts what a token carries that a caller keeps, such as that of an upload URL. A token made for one purpose serves no other.
+func (s *Sealer) SealToken(purpose string, plain []byte) []byte {
+	return s.aead.Seal(nil, nil, plain, tokenName(purpose))
+}
+
+// OpenToken decrypts what a token carries. The error is [ErrSeal].
+func (s *Sealer) OpenToken(purpose string, sealed []byte) ([]byte, error) {
+	plain, err := s.aead.Open(nil, nil, sealed, tokenName(purpose))
+	if err != nil {
+		return nil, fmt.Errorf("a token for %s: %w", purpose, ErrSeal)
+	}
+	return plain, nil
+}
+
+func tokenName(purpose string) []byte { return []byte("token\x00" + purpose) }
+
 func additional(ref Ref) []byte {
 	b := append([]byte(ref.Org), 0)
 	b = append(b, ref.Batch...)

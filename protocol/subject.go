@@ -55,6 +55,7 @@ const (
 	FeederSubject = "cf.feeder."    // core NATS: the aggregator <id> lives
 	ProgressWords = "cf.progress."  // core NATS: bytes of running items of <org>.<batch>
 	PartSubject   = "cf.part."      // core NATS: parts of <org>.<batch>.<index> are in KV
+	UploadSubject = "cf.upload."    // core NATS: parts of the session <org>.<sandbox>.<upload> are in KV
 	PlanSubject   = "cf.plan."      // core NATS, answered by one worker of <pool>
 )
 

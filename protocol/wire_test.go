@@ -27,15 +27,26 @@ func messages() map[string]any {
 	receipt := protocol.Receipt{
 		Index: 3, ID: "file-3", State: protocol.ItemFailed, Bytes: 5, SHA256: "ab", ETag: "cd", Verified: true, Failure: failure,
 		Attempts: []protocol.Attempt{attempt}, ResumedFrom: 2, RestartReason: protocol.RestartSourceChanged, Method: protocol.MethodParts, SkipReason: protocol.SkipSame, Status: 404, RetryAt: at, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
+		Unpacked: &protocol.Unpacked{Files: 2, Bytes: 3},
 	}
 	part := protocol.PartState{Number: 2, Size: 4, ETag: "cd", Checksum: "crc64nvme:AAAA", Chain: []byte{1, 2}, Worker: "w1", Twice: true, Upload: "u", Failure: failure, Epoch: 4}
 	ref := protocol.Ref{Org: "ORG", Batch: "bat_1", Index: 3, Part: 2}
+	piece := protocol.UploadPart{Number: 2, Size: 4, SHA256: "ab", ETag: "cd", Checksum: "crc64nvme:AAAA", Stored: at, Lost: true}
 	return map[string]any{
 		"work": &protocol.Work{
 			Version: protocol.WorkVersion, Org: "ORG", Batch: "bat_1", Index: 3, Total: 9, Chunks: 2, ID: "file-3", Lane: protocol.Bulk, Pool: "default", Kind: protocol.KindWebhook, Generation: 4, Recheck: true, Fence: 12,
 			Shard: 5, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Sealed: []byte{1, 2, 3}, MaxAttempts: 7, Attempts: []protocol.Attempt{attempt}, Part: 2, Epoch: 4, Sweep: true,
 		},
-		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}},
+		"reports": &protocol.ReportBundle{Version: protocol.ReportVersion, Worker: "w1", Reports: []protocol.Report{{Ref: ref, Total: 9, Lane: protocol.Bulk, Receipt: receipt}}, Parts: []protocol.PartReport{{Ref: ref, Epoch: 4, State: part}}, Uploads: []protocol.UploadReport{{Org: "ORG", Sandbox: "sbx", Upload: "upl_1", Multipart: "plain.m", Part: piece}}},
+		"upload": &protocol.Upload{
+			Version: protocol.UploadVersion, ID: "upl_1", Org: "ORG", Sandbox: "sbx", Pool: "default", Request: "ef", Kind: protocol.UploadTree, Source: protocol.UploadArchive,
+			TargetPath: "/workspace/d", Length: 9, PartSize: 5, PartCount: 2, Conflict: protocol.UploadMerge, User: "root", Archive: "tar", Whole: "ab", Metadata: []byte(`{ "m": 1 }`),
+			Direct: true, Bucket: "copyfleet-staging", Key: "k", Multipart: "plain.m", State: protocol.UploadFailed, Generation: 2, Batch: "bat_1", Failure: failure,
+			PublishedBytes: 7, PublishedFiles: 8, Created: at, Updated: at, Expires: at, Ended: at, Have: []byte{5, 1}, Cleaned: true,
+		},
+		"upload-page":     &protocol.UploadPage{Version: protocol.UploadVersion, Multipart: "plain.m", Parts: []protocol.UploadPart{piece}},
+		"upload-progress": &protocol.UploadProgress{Version: protocol.UploadVersion, Have: []byte{5, 1}, Updated: at},
+		"upload-quota":    &protocol.UploadQuota{Version: protocol.UploadVersion, Reserved: []protocol.ReservedUpload{{ID: "upl_1", Bytes: 9, Expires: at}}},
 		"part-plan": &protocol.PartPlan{
 			Version: protocol.PartVersion, Epoch: 4, Fence: 11, ETag: "e", Modified: at, Size: 9, ContentType: "text/csv", PartSize: 5, Count: 2, Upload: "u", Completing: true, Created: at, Spread: true, Settled: true, Stale: true,
 			RestartReason: protocol.RestartSourceChanged,
@@ -44,7 +55,7 @@ func messages() map[string]any {
 		"acceptance": &protocol.Acceptance{
 			Version: protocol.AcceptanceVersion, Batch: "bat_1", Org: "ORG", Lane: protocol.Bulk, Pool: "default", Total: 9, Chunks: 2, Request: "ef", Keyed: true,
 			State: protocol.AcceptPending, Generation: 1, Created: at, IDs: []string{"a", ""},
-			Manifest: []byte{1}, Label: "nightly", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", RerunOf: "bat_0",
+			Manifest: []byte{1}, Label: "nightly", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", RerunOf: "bat_0", Upload: "upl_1",
 			Options: protocol.Options{
 				Attempts: 2, Canary: 3, Rate: 4.5, MaxFailed: protocol.Threshold{Given: true, Count: 1, Share: 0.5},
 				Webhook: &protocol.Webhook{Sealed: []byte{2}, Shown: "https://h/hook"},
@@ -92,6 +103,7 @@ func planAnswer(at time.Time, failure *protocol.Failure) *protocol.PlanAnswer {
 var versions = map[string]int{
 	"work": protocol.WorkVersion, "waiting": protocol.WorkVersion, "reports": protocol.ReportVersion, "acceptance": protocol.AcceptanceVersion, "summary": protocol.SummaryVersion,
 	"page": protocol.SummaryVersion, "claim": protocol.ClaimVersion, "control": protocol.ControlVersion, "feed": protocol.FeedVersion,
+	"upload": protocol.UploadVersion, "upload-page": protocol.UploadVersion, "upload-progress": protocol.UploadVersion, "upload-quota": protocol.UploadVersion,
 	"plan-question": protocol.PlanVersion, "part-plan": protocol.PartVersion, "part-page": protocol.PartVersion, "plan-answer": protocol.PlanVersion,
 }
 

@@ -159,6 +159,19 @@ type UploadReader interface {
 	OpenUpload(ctx context.Context, upload string, offset int64) (io.ReadCloser, error)
 }
 
+// PartLister is a [PartDestination] that can tell which parts it has.
+type PartLister interface {
+	// ListParts returns the parts that are stored, in order. Their Checksum is "" where the store does not tell it. An upload that is not there is
+	// [CodeUploadGone].
+	ListParts(ctx context.Context, upload string) ([]PartStored, error)
+}
+
+// Remover is a [Destination] of which what is there can be removed.
+type Remover interface {
+	// Remove removes what is there. That there is nothing is no error.
+	Remove(ctx context.Context) error
+}
+
 // BegunDiscarder is a [PartDestination] that names what parts are written to by itself: a caller that dies right after Begin, or does not get
 // its answer, does not know the name.
 type BegunDiscarder interface {

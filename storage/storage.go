@@ -79,6 +79,37 @@ type Stored struct {
 	Checksum string
 	// Compared says that the receiver has a checksum of what it stored, and that it is that of the bytes that were read.
 	Compared bool
+	// Unpacked is what an archive became; nil: the content is kept as it came.
+	Unpacked *Unpacked
+}
+
+// Unpacked counts what an archive was unpacked to.
+type Unpacked struct {
+	Files int   // regular files and links
+	Bytes int64 // of the regular files
+}
+
+// TreePolicy is what unpacking an archive does about what is there.
+type TreePolicy int
+
+// The policies.
+const (
+	// MergeTree keeps what is there, but for files that the archive has, too. These are replaced one by one, each whole.
+	MergeTree TreePolicy = iota
+	// ReplaceTree puts the unpacked directory in the place of what is there, all at once where the driver can.
+	ReplaceTree
+	// NewTree fails with [CodeDestinationExists] if anything is there.
+	NewTree
+	// RepeatedTree is NewTree for who may have shown the tree before, and died or failed before that was known: what is there is no obstacle if it is
+	// what the archive becomes, or, where a tree is not shown all at once, a part of it.
+	RepeatedTree
+)
+
+// TreeLimits bound what is unpacked. What exceeds them fails with class Invalid, and nothing is visible.
+type TreeLimits struct {
+	Entries int   // entries of the archive
+	Depth   int   // elements of a path
+	Bytes   int64 // of all files; an archive of more is refused before they are written
 }
 
 // Stat is what a source tells of itself without being read.

@@ -53,9 +53,9 @@ func (c *copier) used(place protocol.Location) func(context.Context, metered.Use
 // driverOf names the driver of a kind of places, as metrics do.
 func driverOf(kind protocol.LocationType) string {
 	switch kind {
-	case protocol.SandboxFile:
+	case protocol.SandboxFile, protocol.SandboxTree:
 		return "sandbox"
-	case protocol.Object:
+	case protocol.Object, protocol.StagedUpload:
 		return "object"
 	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
 		return "http"

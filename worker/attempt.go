@@ -227,6 +227,11 @@ func (w *Worker) copy(ctx context.Context, j *job) (copied, error) {
 	if err != nil {
 		return copied{}, err
 	}
+	if t.src.Type == protocol.StagedUpload {
+		if err := w.stage(ctx, j, &t); err != nil {
+			return copied{}, err
+		}
+	}
 	w.lookForPlan(ctx, j)
 	t.inParts = func(
 		ctx context.Context, source storage.Source, dest storage.Destination, object *storage.Object, resumes *atomic.Int64,

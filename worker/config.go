@@ -61,6 +61,11 @@ const (
 	defaultPartThreshold = 64 << 20
 	defaultPartSize      = 16 << 20
 	defaultSpreadAfter   = 3 * time.Second
+
+	// Of an archive that is unpacked. No file system of ours takes a path that is deeper, and each entry costs a file.
+	maxTreeEntries = 200_000
+	maxTreeDepth   = 64
+	maxTreeBytes   = 1 << 40
 )
 
 // ConfigError says which field of a [Config] breaks which rule.

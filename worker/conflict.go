@@ -26,8 +26,10 @@ func (c *copier) settle(ctx context.Context, t transfer) (came copied, settled b
 		return copied{}, false, nil
 	}
 	switch t.dest.Type {
+	case protocol.SandboxTree:
+		return c.settleTree(ctx, t)
 	case protocol.SandboxFile, protocol.Object:
-	case protocol.HTTPPut, protocol.HTTPPostForm, protocol.HTTPGet:
+	case protocol.HTTPPut, protocol.HTTPPostForm, protocol.HTTPGet, protocol.StagedUpload:
 		return copied{}, false, blame(t, storage.Errorf(storage.Invalid, "conflict_unsupported", "look at", t.dest.Redacted(),
 			"what is at a URL cannot be looked at; such an item can only overwrite"))
 	}
@@ -66,14 +68,18 @@ func (c *copier) meet(ctx context.Context, t transfer, size int64) (came copied,
 		case !same.same:
 			return copied{read: same.read}, false, blame(t, existsError(t))
 		}
-		return same.copied(), true, nil
+		came := same.copied()
+		if t.src.Type == protocol.StagedUpload { // nobody skips what a session publishes
+			came.skip, came.stored, came.method = "", size, protocol.MethodStream
+		}
+		return came, true, nil
 	case protocol.IfDifferent:
 		same := c.compare(ctx, t, size, readFiles)
 		if same.err != nil || !same.same {
 			return copied{}, false, same.err
 		}
 		return same.copied(), true, nil
-	case protocol.Overwrite:
+	case protocol.Overwrite, protocol.MergeTree:
 	}
 	return copied{}, false, nil
 }

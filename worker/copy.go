@@ -20,6 +20,8 @@ type Drivers struct {
 	Sandboxes SandboxDriver
 	HTTP      HTTPDriver
 	Objects   ObjectDriver
+	// Staging reads what upload sessions have staged, and puts it together, in a bucket that Objects refuses. nil: none are published here.
+	Staging ObjectDriver
 }
 
 // SandboxDriver reads and writes files of sandboxes. temp names the hidden file until the commit, stale the ones that
@@ -56,6 +58,7 @@ type transfer struct {
 	org       protocol.OrgID
 	id        string // the caller's, "" if none was given
 	src, dest protocol.Location
+	staged    protocol.Location // where what src names lies, if that is an upload session
 	temp      string
 	stale     []string
 	claimed   func() error // asked before anything is done at the destination; nil: the item is claimed
@@ -78,6 +81,7 @@ type copied struct {
 	stored   int64
 	sha256   string
 	etag     string
+	unpacked *protocol.Unpacked // nil: it is kept as it came
 	verified bool
 	status   int                 // HTTP, of the peer that was asked last; 0: none was
 	resumes  int                 // how often the source broke off and went on
@@ -110,6 +114,9 @@ func (c *copier) copy(ctx context.Context, t transfer) (copied, error) {
 	came, took, err := c.direct(ctx, t)
 	if !took {
 		came, err = c.stream(ctx, t)
+	}
+	if t.dest.Type == protocol.SandboxTree && t.again && isExists(err) {
+		return c.lateTree(ctx, t, err)
 	}
 	return late(t, came, err)
 }
@@ -240,6 +247,7 @@ func (c *copier) move(ctx context.Context, t transfer, destination storage.Desti
 		stored:   stored.Bytes,
 		sha256:   meter.sha256(),
 		etag:     stored.ETag,
+		unpacked: unpacked(stored),
 		verified: meter.verified(t),
 		status:   stored.Status,
 	}, nil
@@ -265,7 +273,11 @@ func (c *copier) driverSource(t transfer) storage.Source {
 		return c.drivers.HTTP.Get(t.src.URL, t.src.Headers)
 	case protocol.Object:
 		return c.drivers.Objects.Source(t.src.Bucket, t.src.Key)
-	case protocol.HTTPPut, protocol.HTTPPostForm:
+	case protocol.StagedUpload:
+		if t.staged.Key != "" {
+			return c.drivers.Staging.Source(t.staged.Bucket, t.staged.Key)
+		}
+	case protocol.HTTPPut, protocol.HTTPPostForm, protocol.SandboxTree:
 	}
 	return unsupported{t.src.Type}
 }
@@ -282,7 +294,9 @@ func (c *copier) driverDestination(t transfer) storage.Destination {
 		return c.drivers.HTTP.PostForm(t.dest.URL, t.dest.Form, field, fileName(t.src), t.dest.Headers)
 	case protocol.Object:
 		return c.drivers.Objects.Destination(t.dest.Bucket, t.dest.Key)
-	case protocol.HTTPGet:
+	case protocol.SandboxTree:
+		return c.treeDestination(&t)
+	case protocol.HTTPGet, protocol.StagedUpload:
 	}
 	return unsupported{t.dest.Type}
 }
@@ -294,7 +308,7 @@ func fileName(src protocol.Location) string {
 		return path.Base(src.Path)
 	case protocol.Object:
 		return path.Base(src.Key)
-	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
+	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm, protocol.StagedUpload, protocol.SandboxTree:
 	}
 	return "file"
 }

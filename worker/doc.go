@@ -3,11 +3,11 @@
 // An item's way through the files: intake.go fetches it for a free slot, settled.go looks whether it has its outcome already and
 // control.go whether its batch is to run, start.go has it claimed (claim.go writes down that this worker holds it) and starts it,
 // manifest.go finds what it asks for, hosts.go has it wait for its hosts (park.go puts away what would wait for long), attempt.go runs it in
-// its slot, conflict.go and compare.go look at what is at the destination already, servercopy.go lets a store copy by itself, copy.go joins
-// source and destination in all other cases, clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a
-// verdict, finish.go makes a receipt of it, report.go stores the news (sole.go those of an item that is all of its batch), and only then is
-// the delivery acknowledged. heartbeat.go keeps what is held; drain.go hands back. verify.go holds
-// what is read to what the caller expects.
+// its slot, staged.go and assemble.go have an object made of what an upload session staged, conflict.go and compare.go look at what is at
+// the destination already, servercopy.go lets a store copy by itself, copy.go joins source and destination in all other cases,
+// clearance.go and lease.go are asked before the commit, decide.go turns what went wrong into a verdict, finish.go makes a receipt of it,
+// report.go stores the news (sole.go those of an item that is all of its batch), and only then is the delivery acknowledged. heartbeat.go
+// keeps what is held; drain.go hands back. verify.go holds what is read to what the caller expects.
 //
 // Beside copying, a worker tells of the end of a batch (notify.go), which comes through the queue like an item; it tells how far items
 // are that take long (progress.go); and it answers what would become of items (plan.go), over core NATS and beside its slots.
@@ -59,6 +59,18 @@
 // writer may be at the upload still, the destination is told ([storage.PartContent].Fresh). The records are removed when the item has come to its
 // destination, or has failed for good, or its batch is stopped; then the upload is, too.
 //
+// # Upload sessions
+//
+// The only item of a batch that publishes an upload session has what the session staged as its source (staged.go). The session's record is read
+// when the item runs: unless it is completing by this very batch, the item fails and nothing is touched. assemble.go compares the parts that the
+// aggregator knows with those that the store lists. What the store has not as it was told is reported as lost, before the failure is: who
+// learns of the failure finds these parts missing. Else the parts are made an object, which moves no byte and can be asked for again, and that is a
+// source like any other. Each of its bytes is read once, unless something is repeated; the digest of the whole is known before anything is visible.
+//
+// An archive is unpacked by its destination (tree.go), in one go: nothing of it is visible before all of it was read and [storage.Content.Ready]
+// agreed. Where the directory must be new, and an earlier attempt or batch of the session may have made it, it is compared with the archive
+// (sametree.go).
+//
 // # Stopped and paused batches
 //
 // What is wanted of a batch (protocol.Control) is written by others. Workers watch it, drop what they fetch of a stopped or paused
@@ -83,6 +95,10 @@
 //	                     its source was asked for
 //	claim_stored         claim record names the item            the next owner finds the claim: one crash is charged, unless
 //	                                                            the item waits to run alone; a stop waits until the claim is old
+//	session_read         as above                               (an upload session) as above
+//	session_parts_lost   the report of the lost parts           the next owner finds them missing, or once more not as they
+//	                                                            were told, which it reports again; it fails in the same way
+//	session_assembled    the staged parts are an object         the next owner has it confirmed by the store that they are, and copies
 //	bytes_moving         hidden temp file, or unfinished PUT    the next owner removes the temp; a PUT cut short is none
 //	temp_synced          hidden temp file, whole                as above
 //	bytes_complete       as above; a PUT lacks its last byte    as above

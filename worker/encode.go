@@ -124,9 +124,9 @@ func appendReport(b []byte, r *protocol.Report) ([]byte, error) {
 	return append(b, `}}`...), nil
 }
 
-// plain reports whether a receipt is as most are: of the first attempt, without a failure.
+// plain reports whether a receipt is as most are: of the first attempt, without a failure, and of no archive.
 func plain(r *protocol.Receipt) bool {
-	return r.Failure == nil && len(r.Attempts) == 1 && r.Attempts[0].Failure == nil && r.RetryAt.IsZero() && r.State != ""
+	return r.Failure == nil && r.Unpacked == nil && len(r.Attempts) == 1 && r.Attempts[0].Failure == nil && r.RetryAt.IsZero() && r.State != ""
 }
 
 // appendBundleHead appends a [protocol.ReportBundle] up to its first report.

@@ -28,6 +28,9 @@ func anyReport(t *rapid.T) *protocol.Report {
 		r.Receipt.Failure = &protocol.Failure{Class: protocol.NotFound, Code: "c", Message: rapid.String().Draw(t, "message")}
 		r.Receipt.Attempts[0].Failure = r.Receipt.Failure
 	}
+	if rapid.Bool().Draw(t, "archive") {
+		r.Receipt.Unpacked = &protocol.Unpacked{Files: rapid.Int().Draw(t, "files"), Bytes: rapid.Int64().Draw(t, "unpacked")}
+	}
 	if rapid.Bool().Draw(t, "due") {
 		r.Receipt.RetryAt = at
 	}

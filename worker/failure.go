@@ -44,6 +44,7 @@ func explain(err error) (*protocol.Failure, time.Duration) {
 // placedError is an error with the place that it happened at.
 type placedError struct {
 	host string
+	hint string // that fits the item better than that of the code; ""
 	err  error
 }
 
@@ -64,17 +65,39 @@ func (e *partError) Unwrap() error { return e.err }
 // blame notes whose failure an error of a copy is.
 func blame(t transfer, err error) error {
 	place := t.dest
-	if _, fromSource := errors.AsType[*sourceError](err); fromSource {
+	if source, fromSource := errors.AsType[*sourceError](err); fromSource {
 		place = t.src
+		if t.src.Type == protocol.StagedUpload {
+			err = &sourceError{ofOwnStore(source.err)}
+		}
 	}
-	return &placedError{host: hostOf(place), err: err}
+	hint := ""
+	if t.src.Type == protocol.StagedUpload && isExists(err) { // sessions have policies of their own
+		hint = hintUploadExists
+	}
+	return &placedError{host: hostOf(place), hint: hint, err: err}
+}
+
+// ofOwnStore is an error of the fleet's own store. That it refuses this worker is no fault of the upload, and passes when somebody mends it, or at
+// another worker: nothing that was staged is given up for it.
+func ofOwnStore(err error) error {
+	e, ok := errors.AsType[*storage.Error](err)
+	if !ok || e.Class != storage.Denied {
+		return err
+	}
+	passing := *e
+	passing.Class = storage.Unavailable
+	passing.Hint = "The worker's S3 key must be able to read and write the staging bucket."
+	return &passing
 }
 
 // hostOf names the side that failed, for people who look for what failures have in common. It holds no credential.
 func hostOf(place protocol.Location) string {
 	switch place.Type {
-	case protocol.SandboxFile:
+	case protocol.SandboxFile, protocol.SandboxTree:
 		return "sandbox " + string(place.Sandbox)
+	case protocol.StagedUpload:
+		return "staged uploads"
 	case protocol.Object:
 		return "s3://" + place.Bucket
 	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
@@ -84,8 +107,9 @@ func hostOf(place protocol.Location) string {
 
 func describe(err error) (*protocol.Failure, time.Duration) {
 	failure, retryAfter := classify(err)
-	if placed, ok := errors.AsType[*placedError](err); ok && failure.Host == "" { // that of a part names the side that failed there
-		failure.Host = placed.host
+	if placed, ok := errors.AsType[*placedError](err); ok {
+		failure.Host = orDefault(failure.Host, placed.host) // that of a part names the side that failed there
+		failure.Hint = orDefault(failure.Hint, placed.hint)
 	}
 	if part, ok := errors.AsType[*partError](err); ok && failure.Part == 0 {
 		failure.Part = part.number

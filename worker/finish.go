@@ -140,7 +140,7 @@ func (j *job) receipt(res result, v verdict) protocol.Receipt {
 	switch v {
 	case done:
 		r.State, r.Bytes, r.SHA256, r.ETag, r.Verified = protocol.ItemSucceeded, res.copied.stored, res.copied.sha256, res.copied.etag, res.copied.verified
-		r.ResumedFrom = res.copied.resumed
+		r.ResumedFrom, r.Unpacked = res.copied.resumed, res.copied.unpacked
 		if r.Method, r.SkipReason = res.copied.method, res.copied.skip; r.SkipReason != "" {
 			r.State = protocol.ItemSkipped
 		}

@@ -15,6 +15,9 @@ var codeHints = map[string]string{
 	storage.CodeNoRanges:          "Nothing is to be done if another attempt succeeds: the source can be read only from its beginning.",
 }
 
+// hintUploadExists is what may be done about a destination that exists, where an upload session asked for it not to.
+const hintUploadExists = `Remove it, or upload with "conflict": "replace" or "merge".`
+
 // sideHints are those by class, where the source and the destination differ.
 var sideHints = map[protocol.Class][2]string{ // destination, source
 	protocol.NotFound: {"Look whether the bucket, sandbox or URL exists.", "Look whether it is still there, and whether the location is spelled right."},

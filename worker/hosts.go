@@ -42,12 +42,12 @@ func (w *Worker) hostState() observe.Hosts {
 // locatedAt is the host of a location, as items are counted by it; "": it is on none that could be overloaded by others.
 func (c *copier) locatedAt(place protocol.Location) string {
 	switch place.Type {
-	case protocol.SandboxFile:
+	case protocol.SandboxFile, protocol.SandboxTree:
 		if c.inDirectory(place) {
 			return ""
 		}
 		return objectHost
-	case protocol.Object:
+	case protocol.Object, protocol.StagedUpload:
 		return objectHost
 	case protocol.HTTPGet, protocol.HTTPPut, protocol.HTTPPostForm:
 	}
@@ -62,10 +62,10 @@ func (c *copier) locatedAt(place protocol.Location) string {
 	return u.Scheme + "://" + host
 }
 
-// inDirectory reports whether a location is a file of this machine: in a sandbox that is a directory, not an object of the store.
+// inDirectory reports whether a location is on this machine: in a sandbox that is a directory, not objects of the store.
 func (c *copier) inDirectory(place protocol.Location) bool {
 	_, inStore := c.drivers.Sandboxes.(interface{ InStore() })
-	return place.Type == protocol.SandboxFile && !inStore
+	return (place.Type == protocol.SandboxFile || place.Type == protocol.SandboxTree) && !inStore
 }
 
 // objectHost stands for the one object store that a worker knows.

@@ -29,6 +29,11 @@ func (w *Worker) copyPart(ctx context.Context, j *job) (copied, error) {
 		return copied{}, err
 	}
 	t.stale = nil // they are its item's
+	if t.src.Type == protocol.StagedUpload {
+		if _, err := w.staged(ctx, j, &t); err != nil { // its item has put it together
+			return copied{}, err
+		}
+	}
 	came := copied{}
 	for try := 1; ; try++ {
 		part, err := w.onePart(ctx, j, &t, &plan, &came)

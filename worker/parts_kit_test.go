@@ -28,6 +28,7 @@ type partsKit struct {
 	records partRecords
 	source  storage.Source
 	dest    storage.Destination
+	staging ObjectDriver // nil: no upload sessions are published
 
 	receipts chan protocol.Receipt
 	ref      protocol.Ref
@@ -35,7 +36,8 @@ type partsKit struct {
 	keeping sync.Mutex // held while a page is read and written: of two at once one would be lost
 
 	mu     sync.Mutex
-	states []protocol.PartReport // all that were reported
+	states []protocol.PartReport   // all that were reported
+	words  []protocol.UploadReport // as well
 }
 
 func newPartsKit(t *testing.T, source storage.Source, dest storage.Destination) *partsKit {
@@ -115,6 +117,9 @@ func (k *partsKit) fold(ctx context.Context, t *testing.T) {
 					t.Error(err)
 				}
 			}
+			k.mu.Lock()
+			k.words = append(k.words, bundle.Uploads...)
+			k.mu.Unlock()
 			_ = b.Done()
 			for i := range bundle.Reports {
 				k.receipts <- bundle.Reports[i].Receipt
@@ -177,7 +182,7 @@ func (k *partsKit) config(id string) Config {
 // run starts a worker. stop ends it, and returns when it has ended.
 func (k *partsKit) run(t *testing.T, cfg Config) (stop func()) {
 	t.Helper()
-	w, err := New(t.Context(), cfg, k.conn, Drivers{Sandboxes: k}, k.sealer)
+	w, err := New(t.Context(), cfg, k.conn, Drivers{Sandboxes: k, Staging: k.staging}, k.sealer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -263,7 +263,7 @@ func (l *itemLook) conflict(ctx context.Context, c *copier) {
 		if l.planned.Src.Size != nil { // else the source could not be looked at, or does not tell
 			l.same = c.compare(ctx, l.transfer, *l.planned.Dest.Size, lookOnly)
 		}
-	case protocol.SkipIfThere, protocol.Overwrite:
+	case protocol.SkipIfThere, protocol.Overwrite, protocol.MergeTree:
 	}
 }
 

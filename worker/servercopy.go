@@ -49,7 +49,7 @@ func (c *copier) direct(ctx context.Context, t transfer) (came copied, took bool
 
 // stored reports whether a location may be in a store of objects.
 func stored(l protocol.Location) bool {
-	return l.Type == protocol.Object || l.Type == protocol.SandboxFile
+	return l.Type == protocol.Object || l.Type == protocol.SandboxFile || l.Type == protocol.StagedUpload
 }
 
 // vouch looks at a source that is not to be read. vouched: its state is known well enough, and the store itself says that it has every

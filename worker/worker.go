@@ -31,6 +31,7 @@ type Worker struct {
 	sealer    *protocol.Sealer
 	slots     *slots
 	parts     partRecords
+	uploads   uploadRecords
 	waits     chan struct{} // holds a token for each item that waits for its parts outside of the slots
 	stopping  chan struct{} // closed when no more work is taken
 	hosts     *hosts.Table
@@ -72,6 +73,10 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	uploads, err := conn.Bucket(ctx, broker.UploadBucket)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	claims := newClaims(&cfg, claimBucket, batches, conn)
 	w := &Worker{
 		cfg:       cfg,
@@ -86,6 +91,7 @@ func New(ctx context.Context, cfg Config, conn *broker.Conn, drivers Drivers, se
 		sealer:    sealer,
 		slots:     newSlots(cfg.Slots, cfg.bulkSlots()),
 		parts:     partRecords{parts},
+		uploads:   uploadRecords{uploads},
 		waits:     make(chan struct{}, waitMost(cfg.Slots)),
 		stopping:  make(chan struct{}),
 		notices:   newNotices(cfg.Slots),

@@ -2,8 +2,10 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // block is some lines on a terminal that are drawn again in the same place.
@@ -12,6 +14,34 @@ type block struct {
 	out  io.Writer
 
 	drawn []int // the width of each line that stands there
+}
+
+// keep draws lines over and over, at most every drawEvery, until stop is called, which takes the block away. A terminal that takes nothing any
+// more is told of by stop.
+func (b *block) keep(lines func(now time.Time) []string) (stop func() error) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(drawEvery)
+		defer tick.Stop()
+		var drawn []string
+		for {
+			select {
+			case <-quit:
+				return
+			case now := <-tick.C:
+				if lines := lines(now); !slices.Equal(lines, drawn) {
+					_ = b.draw(lines) // stop tries again and tells
+					drawn = lines
+				}
+			}
+		}
+	}()
+	return func() error {
+		close(quit)
+		<-done
+		return b.draw(nil)
+	}
 }
 
 // draw replaces the lines that stand there; none takes the block away. Lines are cut to the width of the terminal, since one that

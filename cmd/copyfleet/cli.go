@@ -32,6 +32,7 @@ type cli struct {
 	Retry      retryCmd      `cmd:"" help:"Run the failed items of a batch again, as a new batch."`
 	Report     reportCmd     `cmd:"" help:"Write what became of every item of a batch."`
 	Dead       deadCmd       `cmd:"" help:"List failed items of all batches, and run them again."`
+	Upload     uploadCmd     `cmd:"" help:"Put a file, a directory or the standard input into a sandbox, in parts that are not sent twice."`
 	Presign    presignCmd    `cmd:"" help:"Make a URL that lets its holder read or write one object for a while."`
 	Keys       keysCmd       `cmd:"" help:"Make, list and revoke API keys."`
 	Orgs       orgsCmd       `cmd:"" help:"Say which buckets an org may use."`
@@ -56,6 +57,10 @@ type apiFlags struct {
 	MaxWait time.Duration `help:"How long a copy call waits for its end." default:"15m" env:"COPYFLEET_MAX_WAIT"`
 
 	MaxQueued int `help:"Items that may be accepted and not have ended; a batch beyond is answered 429." default:"5000000" env:"COPYFLEET_MAX_QUEUED"`
+
+	UploadQuota  byteSize      `help:"Bytes that the upload sessions of a sandbox may have staged at once." name:"upload-quota" default:"100GiB" env:"COPYFLEET_UPLOAD_QUOTA"`
+	MaxUpload    byteSize      `help:"Bytes of an upload session; never more than the quota." name:"max-upload" default:"1TiB" env:"COPYFLEET_MAX_UPLOAD"`
+	UploadExpiry time.Duration `help:"How long an upload session takes parts. A store must keep unfinished uploads for longer: MinIO does so for a day." name:"upload-expiry" default:"20h" env:"COPYFLEET_UPLOAD_EXPIRY"`
 }
 
 // s3Flags name the object store.
@@ -64,6 +69,8 @@ type s3Flags struct {
 	AccessKey string `help:"Access key of the S3 endpoint." name:"s3-access-key" env:"COPYFLEET_S3_ACCESS_KEY" placeholder:"KEY"`
 	SecretKey string `help:"Secret key of the S3 endpoint." name:"s3-secret-key" env:"COPYFLEET_S3_SECRET_KEY" placeholder:"SECRET"`
 	Region    string `help:"Region of the S3 endpoint." name:"s3-region" default:"us-east-1" env:"COPYFLEET_S3_REGION"`
+
+	StagingBucket string `help:"The bucket in which uploads are kept until they are published. It is made at its first use; callers reach nothing in it. The same for every role." name:"staging-bucket" default:"copyfleet-staging" env:"COPYFLEET_STAGING_BUCKET"`
 }
 
 // workerFlags are those of a worker, in up and worker.

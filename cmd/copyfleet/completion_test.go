@@ -40,6 +40,9 @@ func TestCompletionBash(t *testing.T) {
 		{[]string{"submit", "--webhook-secret-file", "follow.g"}, []string{"follow.go"}, nil},
 		{[]string{"report", "bat_1", "--state", "f"}, []string{"failed"}, []string{"follow.go"}},
 		{[]string{"completion", ""}, []string{"bash", "zsh", "fish"}, nil},
+		{[]string{"upload", "follow.g"}, []string{"follow.go"}, nil},
+		{[]string{"upload", "--conflict", ""}, []string{"merge", "replace", "error"}, []string{"overwrite"}},
+		{[]string{"upload", "--"}, []string{"--resume", "--concurrency", "--exclude", "--spool-dir"}, []string{"--plan"}},
 		{[]string{"presign", ""}, []string{"GET", "PUT", "POST"}, nil},
 	} {
 		got := completed(t, script, row.words...)

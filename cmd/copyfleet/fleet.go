@@ -114,7 +114,7 @@ type fleetWorker struct {
 
 // start joins a worker to its drivers.
 func (f workerFlags) start(
-	ctx context.Context, conn *broker.Conn, objects *object.Store, sealer *protocol.Sealer, told *telemetry, log *slog.Logger,
+	ctx context.Context, conn *broker.Conn, objects *object.Store, staging *object.Staging, sealer *protocol.Sealer, told *telemetry, log *slog.Logger,
 ) (*fleetWorker, error) {
 	sandboxes, err := f.openSandboxes(ctx, objects, log)
 	if err != nil {
@@ -130,7 +130,7 @@ func (f workerFlags) start(
 		HostConcurrency: f.HostConcurrency, HostRequests: f.HostRequests, HostBytes: float64(f.HostBytes), HostPatience: f.HostPatience,
 		TenantRequests: f.TenantRequests, TenantBytes: float64(f.TenantBytes),
 	},
-		conn, worker.Drivers{Sandboxes: sandboxes.SandboxDriver, HTTP: client, Objects: objects}, sealer)
+		conn, worker.Drivers{Sandboxes: sandboxes.SandboxDriver, HTTP: client, Objects: objects, Staging: staging}, sealer)
 	if _, wrong := errors.AsType[*worker.ConfigError](err); wrong {
 		return nil, errors.Join(exitWith(exitUsage, "%w", err), sandboxes.close())
 	}

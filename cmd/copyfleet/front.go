@@ -21,7 +21,7 @@ import (
 // Limits of the API's connections. There is no limit on writing: a copy call answers when its batch ends.
 const (
 	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 5 * time.Minute // of a request with its body
+	readTimeout       = 5 * time.Minute // of a request with its body, unless its handler sets another deadline as bytes come
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	frontShutdown     = 5 * time.Second
@@ -48,6 +48,7 @@ type frontConfig struct {
 	room          func() error // why nothing may be accepted now; nil: nothing speaks against it
 	ready         []readyCheck
 	telemetry     *telemetry
+	staging       *object.Staging
 }
 
 // startFront listens and serves.
@@ -90,11 +91,15 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 		return err //nolint:wrapcheck // says what it was
 	}
 	f.followed.Go(func() { pipeline.Follow(living) })
+	sessions, err := f.openUploads(ctx, living, cfg, conn, pipeline, log)
+	if err != nil {
+		return err
+	}
 	f.server, err = producer.New(producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
 		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version, MaxQueued: cfg.flags.MaxQueued,
 	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline,
-		Manifests: manifests{objects}, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
+		Manifests: manifests{objects}, Uploads: sessions, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
 	if err != nil {
 		return exitWith(exitUsage, "%w", err)
 	}
@@ -120,10 +125,7 @@ func (f *front) close(ctx context.Context) error {
 	f.server.StopWaiting()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), frontShutdown)
 	defer cancel()
-	err := f.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("close the API: %w", err), f.http.Close())
-	}
+	err := shut(ctx, f.http)
 	f.stop()
 	f.registry.Wait()
 	f.followed.Wait()
@@ -131,6 +133,15 @@ func (f *front) close(ctx context.Context) error {
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// shut closes a server when its calls have ended. That its listener is closed already is in order.
+func shut(ctx context.Context, server *http.Server) error {
+	err := server.Shutdown(ctx)
+	if err == nil || errors.Is(err, net.ErrClosed) { // the listener's, told when all else is done
+		return nil
+	}
+	return errors.Join(fmt.Errorf("close the API: %w", err), server.Close())
 }
 
 // registryRecords lets the registry live in a bucket.

@@ -20,7 +20,7 @@ type liveView struct {
 	items map[int]*shownItem
 	said  string
 
-	quit, done chan struct{}
+	stop func() error
 }
 
 type shownItem struct {
@@ -35,14 +35,12 @@ const (
 	shownItems = 5
 	shownKinds = 6 // of errors
 	barColumns = 30
+	leastBar   = 5 // columns; a shorter bar says nothing
 )
 
 func newLiveView(env *environment, term terminal) *liveView {
-	v := &liveView{
-		env: env, block: &block{term: term, out: env.stdout}, items: map[int]*shownItem{},
-		quit: make(chan struct{}), done: make(chan struct{}),
-	}
-	go v.redraw()
+	v := &liveView{env: env, block: &block{term: term, out: env.stdout}, items: map[int]*shownItem{}}
+	v.stop = v.block.keep(v.lines)
 	return v
 }
 
@@ -66,34 +64,13 @@ func (v *liveView) note(text string) {
 
 // close takes the block away and leaves the result.
 func (v *liveView) close(b *batch) error {
-	close(v.quit)
-	<-v.done
-	if err := v.block.draw(nil); err != nil || b == nil {
+	if err := v.stop(); err != nil || b == nil {
 		return err
 	}
 	if !b.State.Final() {
 		return b.write(v.env.stdout, v.block.term, time.Now())
 	}
 	return b.writeEnd(v.env.stdout, v.block.term, time.Now())
-}
-
-// redraw draws until the end. A terminal that takes nothing any more is not told so here: close finds out.
-func (v *liveView) redraw() {
-	defer close(v.done)
-	tick := time.NewTicker(drawEvery)
-	defer tick.Stop()
-	var drawn []string
-	for {
-		select {
-		case <-v.quit:
-			return
-		case now := <-tick.C:
-			if lines := v.lines(now); !slices.Equal(lines, drawn) {
-				_ = v.block.draw(lines) // close tries again and tells
-				drawn = lines
-			}
-		}
-	}
 }
 
 func (v *liveView) lines(now time.Time) []string {
@@ -130,7 +107,7 @@ func (v *liveView) bar(b *batch, now time.Time) string {
 	if b.Total > 0 {
 		share = float64(b.Counts.ended()) / float64(b.Total)
 	}
-	text := fmt.Sprintf("  %s %3.0f%%  %s  %s", bar(share), share*100, b.progress(), b.moved())
+	text := fmt.Sprintf(" %3.0f%%  %s  %s", share*100, b.progress(), b.moved())
 	if b.Rates.Items > 0 {
 		text += fmt.Sprintf("  %s  %s/s", rate(b.Rates.Items), size(int64(b.Rates.Bytes)))
 	}
@@ -139,12 +116,21 @@ func (v *liveView) bar(b *batch, now time.Time) string {
 	} else if took := b.took(now); took > 0 {
 		text += "  for " + span(took)
 	}
-	return text
+	return barLine(v.block.term.room(), "  ", share, text)
 }
 
-func bar(share float64) string {
-	full := int(min(max(share, 0), 1) * barColumns)
-	return "[" + strings.Repeat("#", full) + strings.Repeat("-", barColumns-full) + "]"
+// barLine draws a bar between two texts. Where there is little room the bar gives way, for the texts tell more.
+func barLine(room int, before string, share float64, after string) string {
+	columns := min(barColumns, room-len("[]")-width(before)-width(after))
+	if columns < leastBar {
+		return before + strings.TrimLeft(after, " ")
+	}
+	return before + bar(share, columns) + after
+}
+
+func bar(share float64, columns int) string {
+	full := int(min(max(share, 0), 1) * float64(columns))
+	return "[" + strings.Repeat("#", full) + strings.Repeat("-", columns-full) + "]"
 }
 
 // large tells the largest of the items that take their time.

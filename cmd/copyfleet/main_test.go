@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(miniotest.Main(m)) }
 
 // command runs the program inside the test.
 func command(t *testing.T, args ...string) (exit int, stdout, stderr string) {

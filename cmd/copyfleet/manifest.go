@@ -164,8 +164,8 @@ func (m *manifest) length() int64 {
 	return m.size
 }
 
-// upload is a request with a manifest.
-type upload struct {
+// submission is a request with a manifest.
+type submission struct {
 	query    url.Values
 	header   http.Header
 	manifest *manifest
@@ -174,9 +174,9 @@ type upload struct {
 	suffix   []byte
 }
 
-// newUpload joins a manifest and its options: a JSON body has them in it, others beside it.
-func newUpload(m *manifest, options *batchOptions, defaults map[string]string) (*upload, error) {
-	u := &upload{query: url.Values{}, header: http.Header{}, manifest: m}
+// newSubmission joins a manifest and its options: a JSON body has them in it, others beside it.
+func newSubmission(m *manifest, options *batchOptions, defaults map[string]string) (*submission, error) {
+	u := &submission{query: url.Values{}, header: http.Header{}, manifest: m}
 	u.header.Set("Content-Type", mediaTypes[m.format])
 	if m.format != formatJSON {
 		for name, value := range defaults {
@@ -199,7 +199,7 @@ func newUpload(m *manifest, options *batchOptions, defaults map[string]string) (
 
 // splice puts the options at the beginning of a JSON object, and makes an object of a bare array of items. A member that stands in
 // the file as well is refused by the API.
-func (u *upload) splice(members map[string]any) error {
+func (u *submission) splice(members map[string]any) error {
 	head := u.manifest.head
 	u.skip = len(head) - len(bytes.TrimLeft(bytes.TrimPrefix(head, byteOrderMark), " \t\r\n"))
 	if u.skip == len(head) {

@@ -28,8 +28,8 @@ func TestFormatOf(t *testing.T) {
 	}
 }
 
-// sent is the body that an upload sends, at each of two tries.
-func sent(t *testing.T, u *upload) string {
+// sent is the body that a submission sends, at each of two tries.
+func sent(t *testing.T, u *submission) string {
 	t.Helper()
 	var texts [2]string
 	for i := range texts {
@@ -75,7 +75,7 @@ func TestSplice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u, err := newUpload(m, row.options, row.defaults)
+			u, err := newSubmission(m, row.options, row.defaults)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,13 +39,17 @@ func (c *apiCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	defer client.Close()
+	staging, err := c.S3.staging(objects)
+	if err != nil {
+		return err
+	}
 	checks, err := reserveSandboxes(c.Sandboxes, objects)
 	if err != nil {
 		return err
 	}
 	f, err := startFront(ctx, frontConfig{
 		flags: c.apiFlags, autoSandboxes: c.AutoSandboxes, autoBuckets: c.AutoBuckets,
-		ready: append([]readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}}, checks...), telemetry: told,
+		ready: append([]readyCheck{{"nats", conn.Ready}, {"s3", objects.Check}}, checks...), telemetry: told, staging: staging,
 	}, conn, objects, sealer, env.log)
 	if err != nil {
 		return err
@@ -95,12 +99,16 @@ func (c *workerCmd) Run(ctx context.Context, env *environment) (err error) {
 		return err
 	}
 	defer client.Close()
+	staging, err := c.S3.staging(objects)
+	if err != nil {
+		return err
+	}
 	told, err := startTelemetry(ctx, "worker", c.MetricsListen, env.log)
 	if err != nil {
 		return err
 	}
 	defer told.close(ctx)
-	w, err := c.start(ctx, conn, objects, sealer, told, env.log)
+	w, err := c.start(ctx, conn, objects, staging, sealer, told, env.log)
 	if err != nil {
 		return err
 	}

@@ -100,11 +100,11 @@ func (c *submitCmd) sendFile(ctx context.Context, env *environment, api *client,
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	u, err := newUpload(m, &c.batchOptions, c.defaults())
+	u, err := newSubmission(m, &c.batchOptions, c.defaults())
 	if err != nil {
 		return err
 	}
-	s := &sender{api: api, env: env, upload: u, term: terminalOf(env.stdout)}
+	s := &sender{api: api, env: env, submission: u, term: terminalOf(env.stdout)}
 	if c.Plan {
 		u.query.Set("plan", "true")
 		var answer plan

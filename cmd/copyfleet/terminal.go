@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"math"
 	"os"
 	"strings"
 
@@ -38,6 +39,15 @@ func (t terminal) size() (columns, rows int) {
 		rows = 24
 	}
 	return columns, rows
+}
+
+// room is how long a line may be: as long as it likes where there is no terminal.
+func (t terminal) room() int {
+	if !t.live() {
+		return math.MaxInt
+	}
+	columns, _ := t.size()
+	return columns - 1
 }
 
 const (

@@ -34,3 +34,8 @@ func freeSpace(dir string) (uint64, error) {
 	}
 	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // a block size is positive
 }
+
+// openFile opens a file below a directory for reading. Should it have become a named pipe meanwhile, that does not wait for its other end.
+func openFile(root *os.Root, name string) (*os.File, error) {
+	return root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:wrapcheck // names the file
+}

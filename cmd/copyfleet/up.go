@@ -77,6 +77,7 @@ type upFleet struct {
 	server  *broker.Server // nil with --nats-url
 	conn    *broker.Conn
 	objects *object.Store
+	staging *object.Staging
 	front   *front
 	worker  *fleetWorker
 	fold    interface{ Run(context.Context) error }
@@ -199,7 +200,8 @@ func (u *upFleet) startS3(ctx context.Context) error {
 	}
 	u.onClose(func() error { client.Close(); return nil })
 	u.objects, u.ready.S3 = objects, endpoint
-	return nil
+	u.staging, err = s3.staging(objects)
+	return err
 }
 
 // s3Keys completes the keys of the embedded S3: those that are given, else ones that are made once and kept.
@@ -236,7 +238,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	if len(w.EgressAllow) == 0 {
 		w.EgressAllow = loopback()
 	}
-	if u.worker, err = w.start(ctx, u.conn, u.objects, sealer, u.told, u.log); err != nil {
+	if u.worker, err = w.start(ctx, u.conn, u.objects, u.staging, sealer, u.told, u.log); err != nil {
 		return err
 	}
 	u.onClose(u.worker.close)
@@ -254,6 +256,7 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	checks = append(checks, more...)
 	u.front, err = startFront(ctx, frontConfig{
 		flags: api, autoSandboxes: u.cmd.AutoSandboxes, autoBuckets: u.cmd.AutoBuckets, grantAll: true, ready: checks, room: u.room, telemetry: u.told,
+		staging: u.staging,
 	}, u.conn, u.objects, sealer, u.log)
 	if err != nil {
 		return err

@@ -54,7 +54,10 @@ func (f apiFlags) check() error {
 	if !protocol.ValidID(f.Org) {
 		return fmt.Errorf("--org %q: must be 1 to 128 letters, digits, '.', '_' and '-', and begin with a letter or digit", f.Org)
 	}
-	return first(address("--listen", f.Listen), positive("--max-wait", f.MaxWait))
+	if f.UploadQuota < 1 || f.MaxUpload < 1 {
+		return errors.New("--upload-quota and --max-upload: must be 1 or more")
+	}
+	return first(address("--listen", f.Listen), positive("--max-wait", f.MaxWait), positive("--upload-expiry", f.UploadExpiry))
 }
 
 const (

@@ -155,20 +155,33 @@ func (s *bigFile) same(got io.Reader) error {
 		return err
 	}
 	defer want.Close()
+	return sameBytes(want, got)
+}
+
+// sameBytes reports whether got has exactly the bytes that are wanted.
+func sameBytes(want, got io.Reader) error {
 	a, b := make([]byte, 1<<20), make([]byte, 1<<20)
 	for at := int64(0); ; {
-		n, err := io.ReadFull(want, a)
+		n, wantErr := io.ReadFull(want, a)
 		m, gotErr := io.ReadFull(got, b)
-		if gotErr != nil && gotErr != io.EOF && gotErr != io.ErrUnexpectedEOF {
-			return gotErr
+		if err := errors.Join(unlessEnd(wantErr), unlessEnd(gotErr)); err != nil {
+			return err
 		}
 		if n != m || !bytes.Equal(a[:n], b[:m]) {
 			return fmt.Errorf("differs from the source after byte %d", at)
 		}
-		if at += int64(n); err != nil {
+		if at += int64(n); n < len(a) {
 			return nil
 		}
 	}
+}
+
+// unlessEnd is an error that is not the end of what was read.
+func unlessEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 func TestBigFileSeesWhatIsWrong(t *testing.T) {

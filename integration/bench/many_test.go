@@ -16,11 +16,13 @@ import (
 
 // contender copies files to a place of its own, a new one each round.
 type contender struct {
-	name  string
-	cold  bool  // a process of its own each round: there is nothing to warm up
-	room  int64 // bytes of memory that a round fills with files
-	copy  func(ctx context.Context, round string, items int) error
-	check func(ctx context.Context, round string) error
+	name string
+	cold bool  // a process of its own each round: there is nothing to warm up
+	room int64 // bytes of memory that a round fills with files
+	// before makes what a round needs, outside its time; nil: nothing.
+	before func(ctx context.Context, round string) error
+	copy   func(ctx context.Context, round string, items int) error
+	check  func(ctx context.Context, round string) error
 }
 
 // rounds counts all rounds, so that each begins with another contender, also over -count.
@@ -78,9 +80,19 @@ func warmUp(b *testing.B, c *contender) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), roundLimit)
 	defer cancel()
+	if err := c.prepare(ctx, "warm"); err != nil {
+		b.Fatalf("%s: %v", c.name, err)
+	}
 	if err := c.copy(ctx, "warm", 2*concurrency); err != nil {
 		b.Fatalf("%s: %v", c.name, err)
 	}
+}
+
+func (c *contender) prepare(ctx context.Context, round string) error {
+	if c.before == nil {
+		return nil
+	}
+	return c.before(ctx, round)
 }
 
 // timed runs one round, with nothing of an earlier one left to be written.
@@ -88,6 +100,9 @@ func (c *contender) timed(b *testing.B, round string, items int) time.Duration {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), roundLimit)
 	defer cancel()
+	if err := c.prepare(ctx, round); err != nil {
+		b.Fatalf("%s: %v", c.name, err)
+	}
 	if err := makeRoom(b.TempDir(), c.room); err != nil {
 		b.Fatal(err)
 	}
@@ -222,11 +237,7 @@ func (f *fleet) copyAll(ctx context.Context, items int, dest func(i int) locatio
 
 func memoryOf(b *testing.B, f *fleet) int64 {
 	b.Helper()
-	peak, err := peakMemory(f.process.cmd.Process.Pid)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return peak
+	return f.process.memory(b)
 }
 
 // reportMemory reports the most memory that "up" had resident when it was ready, and in the end.

@@ -131,6 +131,23 @@ func (p *process) answers(b *testing.B, method, url string) {
 	}
 }
 
+// kill ends a process at once. Nobody need stop it any more.
+func (p *process) kill() {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	_ = p.cmd.Wait() // it was killed
+	p.stop = func() error { return nil }
+}
+
+// memory is the most that it has had resident so far, in bytes.
+func (p *process) memory(b *testing.B) int64 {
+	b.Helper()
+	peak, err := peakMemory(p.cmd.Process.Pid)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return peak
+}
+
 // peakMemory is the most memory that a process has had resident so far, in bytes.
 func peakMemory(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

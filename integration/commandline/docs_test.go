@@ -52,6 +52,8 @@ var varies = []struct {
 }{
 	{regexp.MustCompile(`(?m)^bat_\w+ (queued|running): .*\n`), ""}, // how many states are seen is a matter of speed
 	{regexp.MustCompile(`bat_[a-z0-9]{26}`), "BATCH"},
+	{regexp.MustCompile(`upl_[a-z0-9]{26}`), "UPLOAD"},
+	{regexp.MustCompile(`copyfleet-upload-\d+`), "SPOOL"},
 	{regexp.MustCompile(`key_[0-9a-f]{16}`), "KEY"},
 	{regexp.MustCompile(`\d+\.\d [KMGT]iB free`), "ROOM free"},
 	{regexp.MustCompile(`(just now|\d+ s ago|\d+ min \d+ s ago) \([^)]*\)`), "WHEN"},
@@ -148,7 +150,7 @@ func runExamples(t *testing.T, f *mixtest.Fleet, begin string, all []example) []
 	if len(parts) != len(all) {
 		t.Fatalf("%d outputs of %d commands:\n%s", len(parts), len(all), out)
 	}
-	shown := strings.NewReplacer(filepath.Join(dir, "copyfleet-data"), "/home/you/copyfleet-data",
+	shown := strings.NewReplacer(filepath.Join(dir, "copyfleet-data"), "/home/you/copyfleet-data", tmpOf(env), "/tmp",
 		addresses["COPYFLEET_LISTEN"], docAPI, addresses["COPYFLEET_S3_LISTEN"], docS3, web, docServer)
 	for i := range parts {
 		parts[i] = secrets.ReplaceAllString(shown.Replace(parts[i]), "$1…")

@@ -41,8 +41,18 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.Completing: "TestKilledWhileCopyingParts", failpoint.UploadCompleted: "TestKilledWhileCopyingParts", failpoint.PartsCleared: "TestKilledWhileCopyingParts",
 	failpoint.UploadAborted: "TestKilledWhileCopyingParts",
 
+	failpoint.SessionReserved: "TestFrontKilledWhileUploading", failpoint.SessionBegun: "TestFrontKilledWhileUploading",
+	failpoint.SessionPartStored: "TestFrontKilledWhileUploading", failpoint.SessionPartTold: "TestFrontKilledWhileUploading",
+	failpoint.SessionCompleting: "TestFrontKilledWhileUploading", failpoint.SessionSubmitted: "TestFrontKilledWhileUploading",
+	failpoint.SessionEnded: "TestFrontKilledWhileUploading", failpoint.SessionSettled: "TestFrontKilledWhileUploading",
+	failpoint.SessionUnstaged: "TestFrontKilledWhileUploading",
+	failpoint.SessionRead:     "TestWorkerKilledWhilePublishing", failpoint.SessionAssembled: "TestWorkerKilledWhilePublishing",
+	failpoint.SessionPartsLost: "TestWorkerKilledWhileTellingOfLostParts",
+
 	failpoint.PartsCommitted: "TestAggregatorKilledWhileKeepingParts", failpoint.PartsTold: "TestAggregatorKilledWhileKeepingParts",
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
+
+	failpoint.UploadPartsCommitted: "TestAggregatorKilledWhileKeepingUploads", failpoint.UploadPartsTold: "TestAggregatorKilledWhileKeepingUploads",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

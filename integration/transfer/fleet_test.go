@@ -216,7 +216,7 @@ func (f *fleet) arrived(t *testing.T, i item) (int64, string) {
 		}
 		last := taken[len(taken)-1]
 		return last.size, last.sha256
-	case protocol.HTTPGet:
+	case protocol.HTTPGet, protocol.StagedUpload, protocol.SandboxTree:
 	}
 	return -1, "no destination"
 }

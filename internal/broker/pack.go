@@ -55,7 +55,7 @@ func Unpack(value []byte) ([]byte, error) {
 // packs reports whether the values of a bucket are packed: those that hold receipts, claims and parts, in JSON. Manifests are compressed before
 // they are sealed.
 func packs(bucket string) bool {
-	return bucket == BatchBucket || bucket == ClaimBucket || bucket == PartBucket
+	return bucket == BatchBucket || bucket == ClaimBucket || bucket == PartBucket || bucket == UploadBucket
 }
 
 func (b *Bucket) pack(value []byte) []byte {

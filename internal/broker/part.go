@@ -38,19 +38,28 @@ func (c *Conn) PartsChanged(org protocol.OrgID, batch protocol.BatchID, index in
 // WatchParts delivers a value whenever news of an item's parts came into KV; what comes while one waits to be read is one. A missed
 // one is possible: read the state after subscribing, and again now and then. stop ends it.
 func (c *Conn) WatchParts(org protocol.OrgID, batch protocol.BatchID, index int) (changes <-chan struct{}, stop func(), err error) {
+	changes, stop, err = c.watch(protocol.PartsOf(org, batch, index))
+	if err != nil {
+		return nil, nil, fmt.Errorf("wait for parts of item %d of %s: %w", index, batch, err)
+	}
+	return changes, stop, nil
+}
+
+// watch delivers a value whenever something was told on a subject.
+func (c *Conn) watch(subject string) (told <-chan struct{}, stop func(), err error) {
 	ch := make(chan struct{}, 1)
-	sub, err := c.nc.Subscribe(protocol.PartsOf(org, batch, index), func(*nats.Msg) {
+	sub, err := c.nc.Subscribe(subject, func(*nats.Msg) {
 		select {
 		case ch <- struct{}{}:
 		default:
 		}
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("wait for parts of item %d of %s: %w", index, batch, classify(err))
+		return nil, nil, classify(err)
 	}
 	if err := c.nc.Flush(); err != nil { // without it a change right after this call could pass unseen
 		_ = sub.Unsubscribe()
-		return nil, nil, fmt.Errorf("wait for parts of item %d of %s: %w", index, batch, classify(err))
+		return nil, nil, classify(err)
 	}
 	return ch, func() { _ = sub.Unsubscribe() }, nil // fails only on a closed connection
 }

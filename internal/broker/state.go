@@ -56,16 +56,26 @@ func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
 
 func (b *Bucket) subject(key string) string { return bucketPrefix(b.name) + key }
 
-// Get returns the value of a key, or [ErrNotFound].
+// Get returns the value of a key, or [ErrNotFound]. Where the marker of a deletion stands, the entry that comes with that error has its revision:
+// the one to name in a [Change] that writes the key anew.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	msg, err := b.stream.GetLastMsgForSubject(ctx, b.subject(key))
 	if err != nil {
 		return Entry{}, fmt.Errorf("read %s from %s: %w", key, b.name, classify(err))
 	}
 	if msg.Header.Get(headerOperation) != "" {
-		return Entry{}, fmt.Errorf("read %s from %s: %w", key, b.name, ErrNotFound)
+		return Entry{Key: key, Revision: msg.Sequence}, fmt.Errorf("read %s from %s: %w", key, b.name, ErrNotFound)
 	}
 	return Entry{Key: key, Value: b.unpack(msg.Data), Revision: msg.Sequence}, nil
+}
+
+// Now is the time by the clock of the server that keeps the bucket.
+func (b *Bucket) Now(ctx context.Context) (time.Time, error) {
+	info, err := b.stream.Info(ctx)
+	if err != nil {
+		return time.Time{}, b.wrap("read", "the time", classify(err))
+	}
+	return info.TimeStamp, nil
 }
 
 // Put stores a value whatever was there, and returns its revision.

@@ -26,6 +26,7 @@ const (
 	ControlBucket  = "cf-control"   // what is wanted of batches that somebody acted upon
 	FeedBucket     = "cf-feeds"     // how far batches have come from their manifest into the queue
 	PartBucket     = "cf-parts"     // plans and parts of items that are moved in parts
+	UploadBucket   = "cf-uploads"   // upload sessions, their parts, and the quota that they take
 )
 
 const (
@@ -143,7 +144,9 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas: c.replicas,
 		},
 	)
-	for _, bucket := range []string{BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket} {
+	for _, bucket := range []string{
+		BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket, UploadBucket,
+	} {
 		list = append(list, c.bucketStream(bucket))
 	}
 	return list

@@ -15,10 +15,26 @@ const (
 	AnswerWritten      Point = "answer_written"       // the answer was handed to the connection, which may not have sent it
 )
 
+// The steps of an upload session (producer/uploads/doc.go), in their order.
+const (
+	SessionReserved   Point = "session_reserved"    // the session and its share of the quota are stored, nothing to write parts to is there
+	SessionBegun      Point = "session_begun"       // that is there, the session does not say so
+	SessionPartStored Point = "session_part_stored" // the staging storage has a part, nobody was told
+	SessionPartTold   Point = "session_part_told"   // the news of it is in the report stream
+	SessionCompleting Point = "session_completing"  // the session says which batch publishes it; the batch is perhaps not there
+	SessionSubmitted  Point = "session_submitted"   // it is in the queue
+	SessionEnded      Point = "session_ended"       // a session has ended and its share of the quota is back; nothing is removed
+	SessionSettled    Point = "session_settled"     // a session is what follows from its batch, nobody was answered
+	SessionUnstaged   Point = "session_unstaged"    // nothing of it is staged any more, the records of its parts are there
+)
+
 // The steps of a worker (worker/doc.go), in their order.
 const (
 	Fetched            Point = "fetched"             // items were delivered, nobody wrote down to whom
 	ClaimStored        Point = "claim_stored"        // the claim names the items, no work began
+	SessionRead        Point = "session_read"        // the record of the upload session that an item publishes was read
+	SessionPartsLost   Point = "session_parts_lost"  // it is in the report stream that parts of one are missing, that the item failed is not
+	SessionAssembled   Point = "session_assembled"   // the parts of one are an object, of which no byte was read
 	BytesMoving        Point = "bytes_moving"        // a piece of the source was read; hit once a piece
 	TempSynced         Point = "temp_synced"         // the hidden file of a sandbox is whole and durable
 	BytesComplete      Point = "bytes_complete"      // the destination has all but what makes it visible; the lease is not checked
@@ -52,8 +68,12 @@ const (
 	WaitersTold     Point = "waiters_told"     // waiting calls were told
 	PartsCommitted  Point = "parts_committed"  // what is known of parts is in KV
 	PartsTold       Point = "parts_told"       // who waits for them was told
-	BundlesDone     Point = "bundles_done"     // the bundles were acknowledged, perhaps not yet sent
-	Trimmed         Point = "trimmed"          // the queue was trimmed
+
+	UploadPartsCommitted Point = "upload_parts_committed" // what is known of the parts of upload sessions is in KV
+	UploadPartsTold      Point = "upload_parts_told"      // who waits for it was told
+
+	BundlesDone Point = "bundles_done" // the bundles were acknowledged, perhaps not yet sent
+	Trimmed     Point = "trimmed"      // the queue was trimmed
 )
 
 // The steps of the feeder (aggregator/doc.go).
@@ -73,9 +93,10 @@ const (
 // Points lists all points, in the order of a copy.
 var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
-	Fetched, ClaimStored, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
+	SessionReserved, SessionBegun, SessionPartStored, SessionPartTold, SessionCompleting, SessionSubmitted, SessionEnded, SessionSettled, SessionUnstaged,
+	Fetched, ClaimStored, SessionRead, SessionPartsLost, SessionAssembled, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,
-	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, BundlesDone, Trimmed,
+	BundleDelivered, BundleFolded, Committed, WaitersTold, PartsCommitted, PartsTold, UploadPartsCommitted, UploadPartsTold, BundlesDone, Trimmed,
 	ChunkFed, FeedSaved, Recalled, RestCanceled, ControlOrdered, RedoBegun, NoticeAsked, SweepAsked, BatchEmptied, BatchRemoved,
 }

@@ -35,6 +35,9 @@ type Metrics struct {
 	folded   metric.Int64Counter
 	commits  metric.Float64Histogram
 	webhooks metric.Int64Counter
+	sessions metric.Int64Counter
+	parts    metric.Float64Histogram
+	staged   metric.Int64Counter
 
 	sets sets
 }
@@ -84,6 +87,9 @@ func (m *Metrics) instruments() error {
 	m.folded = counter(nameFolded, "", "Reports folded into receipts.")
 	m.commits = histogram(nameCommits, "Time to commit receipts.", shortBounds)
 	m.webhooks = counter(nameWebhooks, "", "Attempts to tell of the end of a batch.")
+	m.sessions = counter(nameSessions, "", "Upload sessions that came into a state.")
+	m.parts = histogram(nameParts, "Time to take a part of an upload session.", longBounds)
+	m.staged = counter(nameStaged, "By", "Bytes of parts of upload sessions that were accepted.")
 	var err error
 	m.watchers, err = m.meter.Int64UpDownCounter(nameWatchers, metric.WithDescription("Open event streams."))
 	if failed = errors.Join(failed, err); failed != nil {
@@ -147,6 +153,23 @@ func (m *Metrics) Attempt(ctx context.Context, outcome, class string, bytes int6
 func (m *Metrics) Webhook(ctx context.Context, outcome string) {
 	if m != nil {
 		m.webhooks.Add(ctx, 1, m.sets.of(attribute.String(keyOutcome, outcome)))
+	}
+}
+
+// UploadSession records that an upload session came into a state.
+func (m *Metrics) UploadSession(ctx context.Context, state string) {
+	if m != nil {
+		m.sessions.Add(ctx, 1, m.sets.of(attribute.String(keyState, state)))
+	}
+}
+
+// UploadPart records a part of so many bytes that a client sent.
+func (m *Metrics) UploadPart(ctx context.Context, outcome UploadOutcome, bytes int64, took time.Duration) {
+	if m != nil {
+		m.parts.Record(ctx, took.Seconds(), m.sets.of(attribute.String(keyOutcome, string(outcome))))
+		if outcome == UploadAccepted {
+			m.staged.Add(ctx, bytes)
+		}
 	}
 }
 

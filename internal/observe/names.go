@@ -23,6 +23,9 @@ const (
 	nameCommits  = "copyfleet.commit.duration"       // commits of receipts, by result
 	nameLag      = "copyfleet.aggregator.lag"        // bundles of reports that are not folded yet
 	nameWebhooks = "copyfleet.webhooks"              // notices of ends, by outcome
+	nameSessions = "copyfleet.upload.sessions"       // upload sessions that came into a state
+	nameParts    = "copyfleet.upload.parts.duration" // time to take a part of an upload session, by outcome
+	nameStaged   = "copyfleet.upload.staged"         // bytes of parts that were accepted
 	scope        = "github.com/copyfleet/copyfleet"  // of meters and tracers
 )
 
@@ -50,6 +53,17 @@ const (
 	StageClaim  Stage = "claim"
 	StageCopy   Stage = "copy"
 	StageReport Stage = "report"
+)
+
+// UploadOutcome is what became of a part that a client sent.
+type UploadOutcome string
+
+// The outcomes: it counts, it was refused, its body broke off, or we could not take it.
+const (
+	UploadAccepted UploadOutcome = "accepted"
+	UploadRefused  UploadOutcome = "refused"
+	UploadBroken   UploadOutcome = "broken"
+	UploadFailed   UploadOutcome = "failed"
 )
 
 // Attributes of spans.

@@ -26,6 +26,7 @@ func TestConformance(t *testing.T) {
 		storagetest.Run(t, storagetest.Harness{
 			Features: storagetest.Features{
 				Source: true, Destination: true, Ranges: true, Parts: true, PartSize: 5 << 20, CompletesAgain: true, OnlyNew: true,
+				ListsParts: true, Removes: true,
 			},
 			NewSource: func(t *testing.T, data []byte) storage.Source {
 				key := newKey()

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // A Begin has ended this long after its caller noted the time, and the clock of the store may be wrong by this much.
@@ -17,6 +19,25 @@ const (
 // DiscardBegun implements storage.BegunDiscarder. Uploads are listed by their exact key: MinIO lists them in no other way. One with a part is
 // somebody's, unless the part is one that this package itself asked the store with.
 func (o *destination) DiscardBegun(ctx context.Context, began time.Time) error {
+	return o.eachUpload(ctx, func(u *minio.ObjectMultipartInfo) error {
+		if u.Initiated.Before(began.Add(-clockSlack)) || u.Initiated.After(began.Add(beginTakes+clockSlack)) {
+			return nil
+		}
+		return o.discardEmpty(ctx, u.UploadID)
+	})
+}
+
+// DiscardAll removes all uploads that were begun at the key, with the parts that are stored of them. Only keys in the bucket of uploads are nobody else's,
+// whenever something was begun there.
+func (o *destination) DiscardAll(ctx context.Context) error {
+	if o.staging == "" {
+		return storage.Errorf(storage.Denied, CodeReserved, "clean up", o.subject(), "what is begun here may be somebody else's")
+	}
+	return o.eachUpload(ctx, func(u *minio.ObjectMultipartInfo) error { return o.Abort(ctx, plainUpload+u.UploadID) })
+}
+
+// eachUpload visits the uploads that were begun at the key and are not over.
+func (o *destination) eachUpload(ctx context.Context, visit func(*minio.ObjectMultipartInfo) error) error {
 	if err := o.check("clean up"); err != nil {
 		return err
 	}
@@ -30,11 +51,10 @@ func (o *destination) DiscardBegun(ctx context.Context, began time.Time) error {
 			return classify("clean up", o.subject(), err)
 		}
 		for i := range list.Uploads {
-			u := &list.Uploads[i]
-			if u.Key != o.key || u.Initiated.Before(began.Add(-clockSlack)) || u.Initiated.After(began.Add(beginTakes+clockSlack)) {
+			if list.Uploads[i].Key != o.key {
 				continue
 			}
-			if err := o.discardEmpty(ctx, u.UploadID); err != nil {
+			if err := visit(&list.Uploads[i]); err != nil {
 				return err
 			}
 		}

@@ -127,7 +127,7 @@ func (o *destination) partRefusal(ctx context.Context, err error) error {
 		return err
 	}
 	err = o.refusal(ctx, err)
-	if e, ok := errors.AsType[*storage.Error](err); ok && e.Code == "dest_object_not_found" {
+	if e, ok := errors.AsType[*storage.Error](err); ok && (e.Code == "dest_object_not_found" || e.Code == bucketVanished) {
 		return o.gone("the upload is not there: it was completed or removed")
 	}
 	return err

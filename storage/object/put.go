@@ -64,7 +64,7 @@ func (o *destination) acceptable(size int64) error {
 // prepareBucket makes a missing bucket, if that is wanted. A key that may write objects and may not look at buckets
 // goes on: whether there is one, its PUT will tell.
 func (o *destination) prepareBucket(ctx context.Context) error {
-	if !o.store.cfg.AutoBuckets {
+	if !o.makesBucket() {
 		return nil
 	}
 	err := o.store.EnsureBucket(ctx, o.bucket)

@@ -2,15 +2,10 @@ package object
 
 import (
 	"errors"
-	"path"
-	"strings"
 
 	"github.com/copyfleet/copyfleet/storage"
 	"github.com/copyfleet/copyfleet/storage/sandbox"
 )
-
-// CodeReserved is the code of a refusal to touch what only sandboxes may use. Its class is Denied.
-const CodeReserved = "object_reserved"
 
 // Sandboxes keeps the files of sandboxes as objects: <prefix>/<org>/<sandbox>/<path>. Paths follow the rules of package sandbox. There are
 // no directories: what is no file is not there, a parent needs no making, and whether "/a" and "/a/b" can both be files is up to the
@@ -29,27 +24,10 @@ func (s *Store) Sandboxes(bucket, prefix string) (*Sandboxes, error) {
 	if err := s.Reserve(bucket, prefix); err != nil {
 		return nil, err
 	}
-	return &Sandboxes{store: s, bucket: bucket, prefix: s.reserved.prefix}, nil
-}
-
-// reserve is what only sandboxes may use. The zero value is nothing.
-type reserve struct{ bucket, prefix string }
-
-// has reports whether an object is reserved. MinIO takes a key that begins with a slash for a path, and cleans it.
-func (r reserve) has(bucket, key string) bool {
-	return r.bucket != "" && r.bucket == bucket && (strings.HasPrefix(key, r.prefix) || strings.HasPrefix(path.Clean("/" + key)[1:], r.prefix))
-}
-
-// Reserve keeps everybody but sandboxes from the objects below a prefix. It must not be called once the store is in use.
-func (s *Store) Reserve(bucket, prefix string) error {
 	if prefix != "" {
 		prefix += "/"
 	}
-	if err := checkNames("reserve", bucket, prefix+"x"); err != nil {
-		return err
-	}
-	s.reserved = reserve{bucket, prefix}
-	return nil
+	return &Sandboxes{store: s, bucket: bucket, prefix: prefix}, nil
 }
 
 // Source returns a file to read.
@@ -68,9 +46,12 @@ func (s *Sandboxes) place(org, sandbox, name string) place {
 
 // check refuses names that are none, and what is not for the caller.
 func (p place) check(op string) error {
+	if p.staging != "" {
+		return p.checkStaged(op)
+	}
 	if p.file == (file{}) {
-		if p.store.reserved.has(p.bucket, p.key) {
-			return storage.Errorf(storage.Denied, CodeReserved, op, p.subject(), "files of sandboxes are kept there; they are used as such")
+		if r, ok := p.store.reservation(p.bucket, p.key); ok {
+			return storage.Errorf(storage.Denied, CodeReserved, op, p.subject(), "%s", r.purpose)
 		}
 		return checkNames(op, p.bucket, p.key)
 	}

@@ -59,7 +59,7 @@ type Store struct {
 	cfg      Config
 	probed   probe
 	limits   copyLimits
-	reserved reserve
+	reserved []reserve
 
 	base, host string // of the endpoint: http://host:port, and host:port
 	keys       signer

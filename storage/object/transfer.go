@@ -17,7 +17,8 @@ func (s *Store) Source(bucket, key string) storage.Source {
 	return &source{place{store: s, bucket: bucket, key: key}}
 }
 
-// Destination returns an object to write, of at most 5 TiB. It is a [storage.PartDestination] and a [storage.DirectCopier].
+// Destination returns an object to write, of at most 5 TiB. It is a [storage.PartDestination], a [storage.PartLister], a [storage.DirectCopier]
+// and a [storage.Remover].
 func (s *Store) Destination(bucket, key string) storage.Destination {
 	return &destination{place{store: s, bucket: bucket, key: key}}
 }
@@ -26,8 +27,12 @@ func (s *Store) Destination(bucket, key string) storage.Destination {
 type place struct {
 	store       *Store
 	bucket, key string
-	file        file // of a sandbox, that the object holds; the zero value if it is an object for its own sake
+	file        file   // of a sandbox, that the object holds; the zero value if it is an object for its own sake
+	staging     string // the bucket of uploads, if the object is reached as one of it; ""
 }
+
+// makesBucket reports whether a missing bucket is made at its first use.
+func (p place) makesBucket() bool { return p.store.cfg.AutoBuckets || p.staging != "" }
 
 func (p place) subject() string {
 	if p.file != (file{}) {
@@ -160,6 +165,8 @@ func (p place) explain(ctx context.Context, err error, side string) error {
 	return err
 }
 
+const bucketVanished = "bucket_vanished"
+
 // explainMissing finds out what a 404 means.
 func (p place) explainMissing(ctx context.Context, e *storage.Error, side string) {
 	e.Code = side + "_object_not_found"
@@ -170,9 +177,9 @@ func (p place) explainMissing(ctx context.Context, e *storage.Error, side string
 		// Some answer an unknown key with 404.
 		e.Class, e.Code, e.Message = denied.Class, denied.Code, denied.Message
 	case lookErr != nil || exists:
-	case side == "source" && p.file != (file{}) && p.store.cfg.AutoBuckets: // nothing was written to it yet
-	case side == "dest" && p.store.cfg.AutoBuckets:
-		e.Class, e.Code = storage.Unavailable, "bucket_vanished"
+	case side == "source" && (p.file != (file{}) || p.staging != "") && p.makesBucket(): // nothing was written to it yet
+	case side == "dest" && p.makesBucket():
+		e.Class, e.Code = storage.Unavailable, bucketVanished
 		e.Message = "the bucket was removed a moment ago; the next attempt makes it once more"
 	default:
 		e.Code, e.Message, e.Hint = "bucket_not_found", "the bucket does not exist", fmt.Sprintf("Create the bucket %q.", p.bucket)

@@ -1,10 +1,13 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +47,8 @@ func runChild(ctx context.Context, role string) int {
 		said, err = limited(ctx, store)
 	case "unprivileged":
 		said, err = unprivileged(ctx, store)
+	case "replacing":
+		said, err = replacing(ctx, store)
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
@@ -71,12 +76,43 @@ func putTooMuch(ctx context.Context, store *sandbox.Store) string {
 }
 
 func unprivileged(ctx context.Context, store *sandbox.Store) (string, error) {
-	const nobody = 65534
-	if os.Getuid() == 0 {
-		if err := syscall.Setuid(nobody); err != nil { // of all threads, which unix.Setuid is not
-			return "", err
-		}
+	if err := becomeNobody(); err != nil {
+		return "", err
 	}
 	_, err := store.Destination(org, box, "/d/f", "t", nil).Put(ctx, storage.Content{Body: strings.NewReader("n"), Size: 1})
 	return describe(err), nil
+}
+
+func becomeNobody() error {
+	const nobody = 65534
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return syscall.Setuid(nobody) // of all threads, which unix.Setuid is not
+}
+
+// replacing puts a tree in the place of another one of its own, in which directories are that it may not write or read.
+func replacing(ctx context.Context, store *sandbox.Store) (string, error) {
+	if err := becomeNobody(); err != nil {
+		return "", err
+	}
+	for i, entries := range [][]string{{"d/e/f:old", "n/f:old"}, {"f:new"}} {
+		body, err := packedOf(entries...)
+		if err != nil {
+			return "", err
+		}
+		content := storage.Content{Body: bytes.NewReader(body), Size: int64(len(body))}
+		if _, err := store.Tree(org, box, "/d/x", storage.ReplaceTree, treeLimits, "t"+strconv.Itoa(i), nil).Put(ctx, content); err != nil {
+			return "", err
+		}
+		if i > 0 {
+			break
+		}
+		at := os.Getenv(childRootEnv) + "/" + org + "/" + box + "/d/x/"
+		err = errors.Join(os.Chmod(at+"d/e", 0o500), os.Chmod(at+"d", 0o500), os.Chmod(at+"n", 0))
+		if err != nil {
+			return "", err
+		}
+	}
+	return "replaced", nil
 }

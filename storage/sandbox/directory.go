@@ -27,11 +27,14 @@ func (d directory) close() { _ = d.file.Close() }
 func (d directory) fd() int { return int(d.file.Fd()) }
 
 // create makes a new file for writing.
-func (d directory) create(name string) (*os.File, error) {
+func (d directory) create(name string) (*os.File, error) { return d.createAs(name, filePerm) }
+
+// createAs is create with permissions of the caller's choice, less the umask.
+func (d directory) createAs(name string, perm uint32) (*os.File, error) {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	var fd int
 	err := uninterrupted(func() (err error) {
-		fd, err = unix.Openat(d.fd(), name, flags, filePerm)
+		fd, err = unix.Openat(d.fd(), name, flags, perm)
 		return err
 	})
 	if err != nil {

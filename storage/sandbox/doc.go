@@ -38,6 +38,15 @@
 //   - Holes. A file that has some is told to be Sparse. Its copy has them as well: where the system copies they are looked for in the source, else
 //     blocks of zeros are not written where the destination has nothing.
 //
+//   - Trees. An archive (package archive says what is one) is unpacked into a hidden directory beside its destination: what is wrong with it, or
+//     with the disk, leaves nothing. With Sync one sync of the file system, not one of each file, makes everything durable before it is visible.
+//     A new tree is shown by a rename that replaces nothing; a replacement by an exchange of two names, after which the old tree is removed. A merge
+//     moves what is not there, a directory as a whole, and replaces files one by one, each at once; what would be in its way is looked for before it
+//     begins. If something comes in its way later, or the worker dies, what was merged stays, and a repeated merge goes on.
+//     Files keep their permissions, less the umask, and their time of modification; directories let their owner in besides. A successor renames
+//     the hidden directories of its predecessors before it removes them, so that none is shown while it is removed. If a new tree is there
+//     already that has every name and byte of the one that it unpacked, a predecessor has shown it, and that is success.
+//
 //   - Nothing replaced, with OnlyNew: by a rename that the system refuses where something is, or by a link.
 //
 // # Not guaranteed
@@ -49,6 +58,11 @@
 //     file in between is taken for a change of its content.
 //   - The mode, owner and extended attributes of a file that is replaced are not kept: the new file has mode 0644 and a new
 //     directory 0755, both less the umask.
+//   - Where the file system cannot exchange names (NFS), a replacement is two renames, and for a moment nothing is there; the successor of a worker that
+//     died in that moment puts the old tree back. A merge is not at once as a whole, and each of its steps looks right before it whether
+//     a successor has taken over: one that is slower than that moves a file that the successor moves there, too.
+//   - What cannot be removed of a tree that was replaced stays, hidden: what is mounted in it, a directory that is not the worker's, and one in which
+//     a process goes on making files for half an hour.
 //   - A process inside the sandbox sees the hidden files and can spoil them; it can spoil the result as well.
 //   - Hidden files of workers that died stay until a successor names them in its list of predecessors, and those that parts were written
 //     to until they are aborted, or a successor begins anew.

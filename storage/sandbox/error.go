@@ -33,6 +33,10 @@ var verdicts = map[unix.Errno]verdict{
 		"Choose another path, or remove what stands in the place of a directory.",
 	},
 	unix.EISDIR: {storage.Conflict, "destination_is_directory", "the destination is a directory", ""},
+	unix.EBUSY:  {storage.Conflict, "destination_busy", "it is a mount point, or the system is using it", ""},
+	unix.EXDEV: {
+		storage.Conflict, "destination_other_filesystem", "a part of it is on another file system", "Choose a destination without mount points in it.",
+	},
 	unix.EMFILE: {storage.Unavailable, "too_many_open_files", "the worker has too many open files", "Raise its limit of open files or lower its slots."},
 	unix.ENFILE: {storage.Unavailable, "too_many_open_files", "the machine has too many open files", ""},
 	unix.ENOENT: {storage.Interrupted, "parent_removed", "the directory was removed meanwhile", ""},

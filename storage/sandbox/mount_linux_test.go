@@ -20,3 +20,17 @@ func mountSmall(t *testing.T, dir string, size int) error {
 	})
 	return nil
 }
+
+// mountBind shows the directory at dir, too, until the test ends: another mount of the same file system.
+func mountBind(t *testing.T, directory, dir string) error {
+	t.Helper()
+	if err := unix.Mount(directory, dir, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return nil
+}

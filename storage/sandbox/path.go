@@ -38,12 +38,17 @@ func (p place) split(op string) (dir, name string, err error) {
 		return "", "", refuse("name_too_long", "the path is longer than %d bytes", maxPath)
 	}
 	for component := range strings.SplitSeq(p.path[1:], "/") {
-		if len(component) >= len(hiddenPrefix) && strings.EqualFold(component[:len(hiddenPrefix)], hiddenPrefix) {
+		if Reserved(component) {
 			return "", "", refuse("path_reserved", "names that begin with %s are reserved", hiddenPrefix)
 		}
 	}
 	dir, name = path.Split(p.path[1:])
 	return path.Clean(dir), name, nil
+}
+
+// Reserved reports whether a name is one that only hidden files have, in any case of its letters.
+func Reserved(name string) bool {
+	return len(name) >= len(hiddenPrefix) && strings.EqualFold(name[:len(hiddenPrefix)], hiddenPrefix)
 }
 
 func validID(id string) bool {

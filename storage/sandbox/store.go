@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/copyfleet/copyfleet/storage"
 )
@@ -35,6 +36,8 @@ type Store struct {
 	parts   dirSyncer   // of files that are written in parts
 	files   *fileSyncer // nil unless sync is set
 	escapes error       // what os.Root answers to a path that leaves it
+
+	removeWithin time.Duration // removeLimit, except in tests
 }
 
 // Open opens the directory root and creates it, and its parents, if it is missing. The caller closes the store.
@@ -46,7 +49,7 @@ func Open(root string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of the sandboxes: %w", err)
 	}
-	s := &Store{root: r, sync: opts.Sync}
+	s := &Store{root: r, sync: opts.Sync, removeWithin: removeLimit}
 	if s.escapes, err = escapeError(r); err == nil {
 		s.dir, err = r.Open(".")
 	}

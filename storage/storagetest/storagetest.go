@@ -47,6 +47,12 @@ type Features struct {
 	// CompletesAgain says that what was completed can be completed again, as after an answer that was lost.
 	CompletesAgain bool
 
+	// ListsParts says that destinations with Parts implement storage.PartLister.
+	ListsParts bool
+
+	// Removes says that destinations implement storage.Remover.
+	Removes bool
+
 	// OnlyNew says that destinations can be told to replace nothing.
 	OnlyNew bool
 }
@@ -62,7 +68,7 @@ type Harness struct {
 	// NewRanger returns a source of data, and what makes other data of it, under which the old mark must not be valid any more. Needed
 	// for Features.Ranges.
 	NewRanger func(t *testing.T, data []byte) (source storage.Ranger, change func(data []byte))
-	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination, Parts and OnlyNew.
+	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination, Parts, Removes and OnlyNew.
 	NewTarget func(t *testing.T) Target
 	// NamedTarget returns a place of the given name, in fresh surroundings. The name has the form that [Names]
 	// draws. nil if the driver's places have no names of the caller's choice.
@@ -84,7 +90,7 @@ type Target struct {
 // Run checks a driver. Every check is a subtest with places of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	if !h.Source && !h.Destination && !h.Ranges && !h.Parts && !h.OnlyNew {
+	if !h.Source && !h.Destination && !h.Ranges && !h.Parts && !h.Removes && !h.OnlyNew {
 		t.Fatal("storagetest: the harness declares nothing, so nothing would be checked")
 	}
 	if h.Source {
@@ -98,6 +104,12 @@ func Run(t *testing.T, h Harness) {
 	}
 	if h.Parts {
 		t.Run("Parts", func(t *testing.T) { runParts(t, h) })
+	}
+	if h.Parts && h.ListsParts {
+		t.Run("ListParts", func(t *testing.T) { runListParts(t, h) })
+	}
+	if h.Removes {
+		t.Run("Remove", func(t *testing.T) { runRemove(t, h) })
 	}
 	if h.OnlyNew {
 		t.Run("OnlyNew", func(t *testing.T) { runOnlyNew(t, h) })

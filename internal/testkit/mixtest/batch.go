@@ -169,7 +169,7 @@ func (w *World) Arrived(ctx context.Context, c *Copy) ([]byte, error) {
 			return nil, fmt.Errorf("nothing was uploaded to %s", text("url"))
 		}
 		return taken[len(taken)-1], nil
-	case protocol.HTTPGet, protocol.HTTPPostForm:
+	case protocol.HTTPGet, protocol.HTTPPostForm, protocol.StagedUpload, protocol.SandboxTree:
 	}
 	return nil, fmt.Errorf("cannot look at a destination of type %s", text("type"))
 }
