@@ -96,6 +96,7 @@ func (w *Worker) admitAll(ctx context.Context, deliveries []*broker.Delivery) {
 	jobs := make([]job, len(deliveries))
 	admitted := make([]*job, 0, len(deliveries))
 	paused := map[batchName]bool{}
+	w.settled.delivered()
 	for i, d := range deliveries {
 		jobs[i].delivery = d
 		if w.admit(ctx, &jobs[i], paused) {

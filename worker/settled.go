@@ -12,12 +12,17 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// settled knows which items need no work because they have their outcome. A page of receipts is read once for all its items and
-// kept for a moment; a stale answer only means that an item is copied again. Used by the intake's goroutine only.
+// settled knows which items need no work because they have their outcome. A page of receipts is read once for all items that were delivered
+// together, and again for those that are delivered later: what comes again because its acknowledgement was lost got its outcome before it came,
+// but maybe after the page was read. That an item has its outcome stays true. Used by the intake's goroutine only.
 type settled struct {
 	bucket *broker.Bucket
 	pages  map[string]page
+	since  time.Time // when the deliveries came that are looked at
 }
+
+// delivered says that deliveries came: what was read before is not enough to call them unsettled.
+func (s *settled) delivered() { s.since = time.Now() }
 
 // page is what is known of the items whose receipts stand together.
 type page struct {
@@ -31,10 +36,7 @@ func (p page) ended(work *protocol.Work) bool {
 	return p.final[work.Index] || p.all && work.Kind == protocol.KindCopy
 }
 
-const (
-	pageFresh = 2 * time.Second
-	pagesKept = 512
-)
+const pagesKept = 512
 
 func newSettled(bucket *broker.Bucket) *settled {
 	return &settled{bucket: bucket, pages: map[string]page{}}
@@ -50,37 +52,36 @@ func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) 
 
 // ended looks an item up, in its page and in the summary of its batch.
 func (s *settled) ended(ctx context.Context, work *protocol.Work) (bool, error) {
-	summary, err := s.page(ctx, protocol.SummaryKey(work.Org, work.Batch))
-	if err != nil || summary.ended(work) {
-		return err == nil, err
+	ended, err := s.page(ctx, protocol.SummaryKey(work.Org, work.Batch), work)
+	if err != nil || ended {
+		return ended, err
 	}
 	if protocol.Inline(work.Total) || work.Kind != protocol.KindCopy {
 		return false, nil
 	}
-	p, err := s.page(ctx, protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index)))
-	return err == nil && p.ended(work), err
+	return s.page(ctx, protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index)), work)
 }
 
-// page reads a page of receipts, or a summary, which may hold the only one and the receipt of the notice.
-func (s *settled) page(ctx context.Context, key string) (page, error) {
-	if p, ok := s.pages[key]; ok && time.Since(p.read) < pageFresh {
-		return p, nil
+// page looks an item up in a page of receipts, or in a summary, which may hold the only one and the receipt of the notice.
+func (s *settled) page(ctx context.Context, key string, work *protocol.Work) (bool, error) {
+	if p, ok := s.pages[key]; ok && (p.ended(work) || !p.read.Before(s.since)) {
+		return p.ended(work), nil
 	}
 	p := page{read: time.Now()}
 	entry, err := s.bucket.Get(ctx, key)
 	if err != nil && !errors.Is(err, broker.ErrNotFound) {
-		return p, fmt.Errorf("read receipts: %w", err)
+		return false, fmt.Errorf("read receipts: %w", err)
 	}
 	if err == nil {
 		if err := p.fill(entry.Value); err != nil {
-			return p, fmt.Errorf("read the receipts %s: %w", key, err)
+			return false, fmt.Errorf("read the receipts %s: %w", key, err)
 		}
 	}
 	if len(s.pages) >= pagesKept {
 		clear(s.pages)
 	}
 	s.pages[key] = p
-	return p, nil
+	return p.ended(work), nil
 }
 
 func (p *page) fill(value []byte) error {
