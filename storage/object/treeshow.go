@@ -164,7 +164,7 @@ var errStop = errors.New("enough was found")
 func (t *tree) each(ctx context.Context, prefix string, do func(ctx context.Context, name string) error) error {
 	work := newCrowd(ctx)
 	var failed error
-	for found := range t.boxes.store.client.ListObjectsIter(work.ctx, t.boxes.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+	for found := range t.boxes.store.client.ListObjectsIter(work.going, t.boxes.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if failed = found.Err; failed != nil {
 			break
 		}
@@ -188,21 +188,23 @@ func (t *tree) each(ctx context.Context, prefix string, do func(ctx context.Cont
 	return nil
 }
 
-// crowd does several things at once, and no more once one has failed.
+// crowd does several things at once, and begins no more once one has failed. What runs then comes to its end: a store that is no longer listened to
+// may still make an object visible, after it was looked for what is to be removed.
 type crowd struct {
 	group *errgroup.Group
-	ctx   context.Context
+	ctx   context.Context // of what is done
+	going context.Context // until one fails
 }
 
 func newCrowd(ctx context.Context) *crowd {
-	group, ctx := errgroup.WithContext(ctx)
+	group, going := errgroup.WithContext(ctx)
 	group.SetLimit(treeAtOnce)
-	return &crowd{group, ctx}
+	return &crowd{group, ctx, going}
 }
 
 // do begins something when there is a place. It fails once anything has failed; wait tells why.
 func (c *crowd) do(f func(ctx context.Context) error) error {
-	if err := c.ctx.Err(); err != nil {
+	if err := c.going.Err(); err != nil {
 		return err //nolint:wrapcheck // told by wait
 	}
 	c.group.Go(func() error { return f(c.ctx) })
