@@ -43,7 +43,9 @@ func TestKilledWhileItemsWaitForTheirHost(t *testing.T) {
 			host.Fail(false)
 			f.Start(t, "worker")
 			receipts := f.Check(t, id, batch, settles)
-			if spent, made := attempts(receipts), len(batch)+host.AskedBelow("/waits/"); spent > made || spent > len(batch)+64 {
+			// Each slot may have an attempt at the host before it rests, one that the crash takes along, and those of probes: 64 and a few, more where the
+			// machine is slow. Items that did not keep theirs would spend 240 beside the first of each.
+			if spent, made := attempts(receipts), len(batch)+host.AskedBelow("/waits/"); spent > made || spent > len(batch)+128 {
 				t.Errorf("%d attempts are charged to %d items, with %d requests to their host: those that wait are to keep theirs", spent, len(batch), made-len(batch))
 			}
 			seen := stop()
