@@ -44,19 +44,7 @@ func (l *lines) count(part string) int {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	conn, err := broker.Connect(broker.Config{Server: server, Name: t.Name(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	if err := conn.Setup(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	conn := connected(t)
 	bucket, err := conn.Bucket(t.Context(), broker.UploadBucket)
 	if err != nil {
 		t.Fatal(err)
