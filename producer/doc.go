@@ -22,6 +22,8 @@
 // and the length of a line. One org leaves a quarter of that memory, and of the
 // places for event streams, to others. The items that wait are bounded, too ([Config.MaxQueued]): what would exceed it is answered 429, whole.
 //
+// Upload sessions are those of package uploads; upload_*.go here are their routes, and upload_queue.go publishes one as a batch of one item.
+//
 // # How a batch is accepted
 //
 // A batch of one page, without options that need feeding, is published with the call: an accept record that holds its
