@@ -179,6 +179,42 @@ func TestStoppedBatchIsStillToldOf(t *testing.T) {
 	}
 }
 
+// TestWhatIsFedToBeRemovedIsNotDropped looks at items that are fed after the stop of a batch, for what dead owners left of them to be removed, with
+// a watch that knows of a pause only, or of nothing.
+func TestWhatIsFedToBeRemovedIsNotDropped(t *testing.T) {
+	t.Parallel()
+	for _, known := range []protocol.Wanted{"", protocol.WantPause} {
+		w := unwatched(t)
+		name := batchName{"O", "b"}
+		if known != "" {
+			w.want(t, known)
+			if err := w.controls.read(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.want(t, protocol.WantStop)
+		value, err := protocol.Encode(protocol.Summary{
+			Version: protocol.SummaryVersion, Org: name.org, Batch: name.batch, Total: 3, State: protocol.BatchCanceled, Rest: protocol.ItemCanceled,
+			Receipts: []protocol.Receipt{{Index: 2, State: protocol.ItemSucceeded}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.settled.bucket.Put(t.Context(), protocol.SummaryKey(name.org, name.batch), value); err != nil {
+			t.Fatal(err)
+		}
+		w.settled.delivered()
+		paused := map[batchName]bool{}
+		for index := range 2 {
+			j := &job{work: protocol.Work{Org: name.org, Batch: name.batch, Index: index, Total: 3, Recheck: true}, delivery: &broker.Delivery{}}
+			drop, err := w.unwanted(t.Context(), j, paused)
+			if err != nil || drop || !j.sweep {
+				t.Errorf("%q is known: item %d: dropped %t, only swept %t, %v", known, index, drop, j.sweep, err)
+			}
+		}
+	}
+}
+
 // TestBatchThatGetsTheIDOfAStoppedOneRuns removes what is wanted of a batch, as retention does.
 func TestBatchThatGetsTheIDOfAStoppedOneRuns(t *testing.T) {
 	t.Parallel()

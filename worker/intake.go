@@ -157,22 +157,25 @@ func (w *Worker) unwanted(ctx context.Context, j *job, paused map[batchName]bool
 	}
 	wanted := protocol.WantRun
 	if j.work.Kind != protocol.KindWebhook {
-		wanted = w.controls.wanted(nameOf(&j.work))
+		var err error
+		if wanted, err = w.wanted(ctx, nameOf(&j.work), paused); err != nil {
+			return false, err
+		}
 	}
 	switch wanted {
 	case protocol.WantStop:
 		j.sweep = j.repeated() && j.work.Kind == protocol.KindCopy
 		return !j.sweep, nil
 	case protocol.WantPause:
-		if still, err := w.halted(ctx, nameOf(&j.work), paused); err != nil || still {
-			return still, err
-		}
+		return true, nil
 	case protocol.WantRun:
 	}
 	if j.work.Kind == protocol.KindPart {
 		return false, nil // its plan is looked at in its slot
 	}
-	return w.settled.look(ctx, &j.work, j.repeated())
+	standing, err := w.settled.look(ctx, &j.work, j.repeated())
+	j.sweep = standing == standingStopped
+	return standing == standingEnded, err
 }
 
 func (w *Worker) ack(j *job) {

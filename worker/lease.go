@@ -77,11 +77,11 @@ func (c *claims) alone(ctx context.Context, h *held, work *protocol.Work) error 
 	if slices.ContainsFunc(others[h.Ref], func(e earlierClaim) bool { return e.held.Fence > h.Fence }) {
 		return errLeaseLost
 	}
-	ended, err := newSettled(c.batches).ended(ctx, work) // not the intake's answer, which may be seconds old
+	standing, err := newSettled(c.batches).standing(ctx, work) // not the intake's answer, which may be seconds old
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLeaseLost, err)
 	}
-	if ended {
+	if standing != standingOpen {
 		return errLeaseLost
 	}
 	return nil

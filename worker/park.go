@@ -186,12 +186,12 @@ func (w *Worker) plan(ctx context.Context, together protocol.Work, at time.Time)
 // unpark takes a message of items that waited: they come into the queue again, or wait on, all together, if their host still has no place. It
 // is called by the intake.
 func (w *Worker) unpark(ctx context.Context, j *job, paused map[batchName]bool) {
-	unwanted, err := w.halted(ctx, nameOf(&j.work), paused)
+	wanted, err := w.wanted(ctx, nameOf(&j.work), paused)
 	switch {
 	case err != nil:
 		w.giveBack(j, fetchRetry)
 		return
-	case unwanted || len(j.work.Waiting) == 0:
+	case wanted != protocol.WantRun || len(j.work.Waiting) == 0:
 		w.ack(j)
 		return
 	}
@@ -219,25 +219,19 @@ func (w *Worker) unpark(ctx context.Context, j *job, paused map[batchName]bool) 
 	}
 }
 
-// halted reports whether a batch is stopped or paused. What the watch told of a pause may be old: an item that was fed after a resume must
-// not be dropped.
-func (w *Worker) halted(ctx context.Context, name batchName, paused map[batchName]bool) (bool, error) {
-	switch w.controls.wanted(name) {
-	case protocol.WantStop:
-		return true, nil
-	case protocol.WantPause:
-		still, known := paused[name]
-		if !known {
-			if err := w.controls.read(ctx, name); err != nil {
-				return false, err
-			}
-			still = w.controls.wanted(name) != protocol.WantRun
-			paused[name] = still
-		}
-		return still, nil
-	case protocol.WantRun:
+// wanted returns what is wanted of a batch. What the watch told of a pause may be old: an item that was fed after a resume must not be dropped, and
+// one that was fed after a stop, for what dead owners left to be removed, must not either. confirmed are the batches whose pause was read already.
+func (w *Worker) wanted(ctx context.Context, name batchName, confirmed map[batchName]bool) (protocol.Wanted, error) {
+	wanted := w.controls.wanted(name)
+	if wanted != protocol.WantPause || confirmed[name] {
+		return wanted, nil
 	}
-	return false, nil
+	if err := w.controls.read(ctx, name); err != nil {
+		return "", err
+	}
+	wanted = w.controls.wanted(name)
+	confirmed[name] = wanted == protocol.WantPause
+	return wanted, nil
 }
 
 // queueAgain puts items that waited into the queue.

@@ -24,6 +24,15 @@ type settled struct {
 // delivered says that deliveries came: what was read before is not enough to call them unsettled.
 func (s *settled) delivered() { s.since = time.Now() }
 
+// standing is what the receipts say of an item.
+type standing uint8
+
+const (
+	standingOpen    standing = iota
+	standingStopped          // it has no outcome of its own, and will not have one: its batch was stopped
+	standingEnded            // it has its outcome
+)
+
 // page is what is known of the items whose receipts stand together.
 type page struct {
 	read  time.Time
@@ -31,9 +40,16 @@ type page struct {
 	final map[int]bool // by index
 }
 
-// ended reports whether an item has its outcome.
-func (p page) ended(work *protocol.Work) bool {
-	return p.final[work.Index] || p.all && work.Kind == protocol.KindCopy
+// standing says what the page knows of an item.
+func (p page) standing(work *protocol.Work) standing {
+	switch {
+	case p.final[work.Index]:
+		return standingEnded
+	case p.all && work.Kind == protocol.KindCopy:
+		return standingStopped
+	default:
+		return standingOpen
+	}
 }
 
 const pagesKept = 512
@@ -42,46 +58,44 @@ func newSettled(bucket *broker.Bucket) *settled {
 	return &settled{bucket: bucket, pages: map[string]page{}}
 }
 
-// look reports whether an item needs no work any more. repeated: it may have been delivered before.
-func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) (bool, error) {
+// look says how an item stands that may have been delivered before; one that was not is open.
+func (s *settled) look(ctx context.Context, work *protocol.Work, repeated bool) (standing, error) {
 	if !repeated {
-		return false, nil
+		return standingOpen, nil
 	}
-	return s.ended(ctx, work)
+	return s.standing(ctx, work)
 }
 
-// ended looks an item up, in its page and in the summary of its batch.
-func (s *settled) ended(ctx context.Context, work *protocol.Work) (bool, error) {
-	ended, err := s.page(ctx, protocol.SummaryKey(work.Org, work.Batch), work)
-	if err != nil || ended {
-		return ended, err
+// standing looks an item up, in the summary of its batch and in its page.
+func (s *settled) standing(ctx context.Context, work *protocol.Work) (standing, error) {
+	whole, err := s.page(ctx, protocol.SummaryKey(work.Org, work.Batch), work)
+	if err != nil || whole == standingEnded || protocol.Inline(work.Total) || work.Kind != protocol.KindCopy {
+		return whole, err
 	}
-	if protocol.Inline(work.Total) || work.Kind != protocol.KindCopy {
-		return false, nil
-	}
-	return s.page(ctx, protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index)), work)
+	own, err := s.page(ctx, protocol.PageKey(work.Org, work.Batch, protocol.PageOf(work.Index)), work)
+	return max(whole, own), err
 }
 
 // page looks an item up in a page of receipts, or in a summary, which may hold the only one and the receipt of the notice.
-func (s *settled) page(ctx context.Context, key string, work *protocol.Work) (bool, error) {
-	if p, ok := s.pages[key]; ok && (p.ended(work) || !p.read.Before(s.since)) {
-		return p.ended(work), nil
+func (s *settled) page(ctx context.Context, key string, work *protocol.Work) (standing, error) {
+	if p, ok := s.pages[key]; ok && (p.standing(work) != standingOpen || !p.read.Before(s.since)) {
+		return p.standing(work), nil
 	}
 	p := page{read: time.Now()}
 	entry, err := s.bucket.Get(ctx, key)
 	if err != nil && !errors.Is(err, broker.ErrNotFound) {
-		return false, fmt.Errorf("read receipts: %w", err)
+		return standingOpen, fmt.Errorf("read receipts: %w", err)
 	}
 	if err == nil {
 		if err := p.fill(entry.Value); err != nil {
-			return false, fmt.Errorf("read the receipts %s: %w", key, err)
+			return standingOpen, fmt.Errorf("read the receipts %s: %w", key, err)
 		}
 	}
 	if len(s.pages) >= pagesKept {
 		clear(s.pages)
 	}
 	s.pages[key] = p
-	return p.ended(work), nil
+	return p.standing(work), nil
 }
 
 func (p *page) fill(value []byte) error {

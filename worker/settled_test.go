@@ -17,11 +17,11 @@ func TestOutcomeIsFoundByTheNextDelivery(t *testing.T) {
 	work := protocol.Work{Org: k.ref.Org, Batch: k.ref.Batch, Index: 1, Total: 3}
 	look := func(index int) bool {
 		work.Index = index
-		ended, err := s.look(t.Context(), &work, true)
+		standing, err := s.look(t.Context(), &work, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ended
+		return standing == standingEnded
 	}
 	s.delivered()
 	if look(1) {
