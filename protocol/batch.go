@@ -56,6 +56,9 @@ type Acceptance struct {
 	// Upload is the upload session that this batch publishes; "": it is no such batch. Its items are not run again: the session is completed
 	// again.
 	Upload UploadID `json:"upload,omitempty"`
+	// Rule is the rule whose events asked for this batch, and RuleVersion its version; "": nobody but a caller did.
+	Rule        string `json:"rule,omitempty"`
+	RuleVersion int    `json:"rule_version,omitempty"`
 }
 
 // Options say how a batch is to be run. The zero value leaves everything to the defaults.

@@ -18,6 +18,10 @@ type ManifestItem struct {
 
 	Conflict ConflictPolicy `json:"conflict,omitempty"`
 	Digest   Digest         `json:"digest,omitempty"`
+
+	// Trail are the rules that lead to this copy, "ORG/rule", the first one first; nil: no event asked for it. An object that is written
+	// carries it as [TrailHeader].
+	Trail []string `json:"trail,omitempty"`
 }
 
 // Expect is what a caller promises about the bytes of a source. What is given is compared.

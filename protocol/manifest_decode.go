@@ -59,6 +59,8 @@ func (s *pageScanner) item(it *ManifestItem) {
 			it.Conflict = ConflictPolicy(s.string())
 		case "digest":
 			it.Digest = Digest(s.string())
+		case "trail":
+			it.Trail = s.strings()
 		default:
 			s.bad = true
 		}
@@ -90,6 +92,18 @@ func (s *pageScanner) location(l *Location) {
 			s.bad = true
 		}
 	})
+}
+
+func (s *pageScanner) strings() []string {
+	s.expect('[')
+	list := []string{}
+	for !s.bad && !s.next(']') {
+		if len(list) > 0 {
+			s.expect(',')
+		}
+		list = append(list, s.string())
+	}
+	return list
 }
 
 func (s *pageScanner) pairs() map[string]string {

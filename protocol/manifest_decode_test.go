@@ -47,6 +47,7 @@ func TestPagesAreDecodedAsJSONDoes(t *testing.T) {
 		items := make([]ManifestItem, rapid.IntRange(0, 3).Draw(t, "items"))
 		for i := range items {
 			items[i] = ManifestItem{ID: rapid.String().Draw(t, "id"), Src: anyLocation(t, "src"), Dest: anyLocation(t, "dest")}
+			items[i].Trail = rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "trail")
 			if rapid.Bool().Draw(t, "sized") {
 				n := rapid.Int64().Draw(t, "size")
 				items[i].Expect = Expect{Size: &n, SHA256: "ab", MD5: "cd"}
@@ -68,6 +69,7 @@ func TestStrangePagesAreDecodedAsJSONDoes(t *testing.T) {
 		"", "[", "[]", "[]\n", "[] ", " []", "[]x", "null", "{}", "[null]", "[{}]", "[{},{}]", "[{},]", "[,{}]", "[{}{}]", `[{"id":"a"}]`, `[{"id":"a",}]`, `[{"ID":"a"}]`,
 		`[{"id":"a\"b"}]`, `[{"id":"a\\"}]`, `[{"id":"\u0026\ud83d\ude00"}]`, `[{"id":"a\"}]`, `[{"id":"\x"}]`, "[{\"id\":\"\xff\"}]", "[{\"id\":\"\n\"}]", `[{"size":1}]`, `[{"size":01}]`, `[{"size":-1}]`,
 		`[{"size":1.5}]`, `[{"size":99999999999999999999}]`, `[{"size":null}]`, `[{"src":{"type":"t","more":1}}]`, `[{"src":{"headers":{"a":"b","a":"c"}}}]`, `[{"src":{"headers":{}}}]`, `[{"src":{"headers":null}}]`,
+		`[{"trail":[]}]`, `[{"trail":["a"]}]`, `[{"trail":["a","b"]}]`, `[{"trail":["a",]}]`, `[{"trail":["a"]`, `[{"trail":null}]`, `[{"trail":[1]}]`, `[{"trail":"a"}]`,
 	} {
 		samePage(t, []byte(text))
 	}

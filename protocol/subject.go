@@ -57,6 +57,8 @@ const (
 	PartSubject   = "cf.part."      // core NATS: parts of <org>.<batch>.<index> are in KV
 	UploadSubject = "cf.upload."    // core NATS: parts of the session <org>.<sandbox>.<upload> are in KV
 	PlanSubject   = "cf.plan."      // core NATS, answered by one worker of <pool>
+	BenchRoll     = "cf.bench.roll" // core NATS, answered by every load generator
+	BenchAsk      = "cf.bench.ask." // core NATS, answered by the load generator <id>
 )
 
 // RetrySubject is where an item of a pool's shard appears when its delay is over.

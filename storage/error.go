@@ -27,6 +27,15 @@ const (
 	Interrupted                   // a transfer broke off midway
 )
 
+var classNames = map[Class]string{
+	Internal: "internal", NotFound: "not_found", Denied: "denied", Invalid: "invalid", Conflict: "conflict", TooLarge: "too_large", NoSpace: "no_space",
+	ForbiddenAddress: "forbidden_address", Corrupt: "corrupt", Throttled: "throttled", Unavailable: "unavailable", Timeout: "timeout",
+	Interrupted: "interrupted",
+}
+
+// String is the word for the class in receipts and reports.
+func (c Class) String() string { return classNames[c] }
+
 // Error is what went wrong in a driver.
 type Error struct {
 	Class Class

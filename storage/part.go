@@ -72,8 +72,9 @@ type PartContent struct {
 	ContentType string // "" leaves the choice to the destination
 	// OnlyNew is as in [Content].
 	OnlyNew bool
-	// Sparse, in Begin, is as in [Content].
+	// Sparse and Trail, in Begin, are as in [Content].
 	Sparse bool
+	Trail  string
 	// Fresh, in Complete, says that a stale writer may still be at what parts were written to. The destination then shows
 	// content that such a one cannot reach.
 	Fresh bool
@@ -187,6 +188,8 @@ type DirectCopy struct {
 	Mark Mark
 	// OnlyNew is as in [Content].
 	OnlyNew bool
+	// Trail is as in [Content]. It takes the place of what the source shows; the rest that stands beside the content is copied.
+	Trail string
 	// Ready is asked right before the copy may become visible; nil: always.
 	Ready func() error
 }

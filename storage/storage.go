@@ -52,6 +52,12 @@ type FileSender interface {
 	SendFile(to *os.File, most int64) (n int64, err error)
 }
 
+// A trail is metadata of an object, with this name.
+const (
+	TrailName = "copyfleet-trail"
+	MaxTrail  = 2 << 10 // bytes; S3 takes no more metadata, all together
+)
+
 // Content is what a destination is to hold.
 type Content struct {
 	Body        io.Reader
@@ -62,6 +68,9 @@ type Content struct {
 	OnlyNew bool
 	// Sparse allows a destination that can to give no space to zeros.
 	Sparse bool
+	// Trail is what led to the content, for those that read it to see: printable ASCII without spaces at its ends, at most [MaxTrail] bytes. A
+	// destination that keeps nothing beside its content ignores it. "": the destination shows none, whatever it showed before.
+	Trail string
 
 	// Ready is called once, when the destination has taken every byte it can take without becoming visible and
 	// before the step that makes it so. An error from it means: do not. A nil Ready is always ready.

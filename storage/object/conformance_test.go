@@ -20,13 +20,14 @@ func TestConformance(t *testing.T) {
 			return storagetest.Target{
 				Destination: func() storage.Destination { return s.Destination(bucket, key) },
 				Read:        func(t *testing.T) ([]byte, bool) { return e.peek(t, bucket, key) },
+				Trail:       func(t *testing.T) string { return e.trail(t, bucket, key) },
 				Leftovers:   func(t *testing.T) []string { return e.uploads(t, bucket) },
 			}
 		}
 		storagetest.Run(t, storagetest.Harness{
 			Features: storagetest.Features{
 				Source: true, Destination: true, Ranges: true, Parts: true, PartSize: 5 << 20, CompletesAgain: true, OnlyNew: true,
-				ListsParts: true, Removes: true,
+				ListsParts: true, Removes: true, Trails: true,
 			},
 			NewSource: func(t *testing.T, data []byte) storage.Source {
 				key := newKey()

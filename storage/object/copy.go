@@ -45,7 +45,7 @@ func locate(source storage.Source) (place, bool) {
 }
 
 // CopyFrom implements storage.DirectCopier for objects of the same store: what is not longer than 5 GiB with one request, the rest in parts.
-// The type and the metadata of the source are copied with it.
+// The type and the metadata of the source are copied with it, but for its trail.
 func (o *destination) CopyFrom(ctx context.Context, source storage.Source, c storage.DirectCopy) (storage.Stored, bool, error) {
 	from, ok := locate(source)
 	if !ok || from.store != o.store || from.bucket == o.bucket && from.key == o.key {
@@ -56,7 +56,7 @@ func (o *destination) CopyFrom(ctx context.Context, source storage.Source, c sto
 }
 
 func (o *destination) copyFrom(ctx context.Context, from place, c storage.DirectCopy) (storage.Stored, error) {
-	if err := errors.Join(from.check("copy"), o.check("copy")); err != nil {
+	if err := errors.Join(from.check("copy"), o.check("copy"), o.checkTrail(c.Trail)); err != nil {
 		return storage.Stored{}, err
 	}
 	info, err := from.head(ctx)
@@ -73,12 +73,12 @@ func (o *destination) copyFrom(ctx context.Context, from place, c storage.Direct
 	switch {
 	case c.OnlyNew && info.Size == 0:
 		// There is no part of nothing to be copied.
-		made, err = o.empty(ctx, &info, c.Ready)
+		made, err = o.empty(ctx, &info, c)
 	case c.OnlyNew || info.Size > o.store.limits.atOnce:
 		// A copy that may replace nothing is in parts too: its last step can be refused.
 		made, err = o.copyInParts(ctx, from, &info, c)
 	default:
-		made, err = o.copyWhole(ctx, from, &info, c.Ready)
+		made, err = o.copyWhole(ctx, from, &info, c)
 	}
 	if err != nil {
 		return storage.Stored{}, err
@@ -130,13 +130,17 @@ func (o *destination) brokenOff() error {
 }
 
 // copyWhole copies with one request, and returns the ETag of the copy.
-func (o *destination) copyWhole(ctx context.Context, from place, info *minio.ObjectInfo, ready func() error) (etag string, err error) {
-	if err := o.askReady(ctx, ready); err != nil {
+func (o *destination) copyWhole(ctx context.Context, from place, info *minio.ObjectInfo, c storage.DirectCopy) (etag string, err error) {
+	if err := o.askReady(ctx, c.Ready); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, slowTimeout)
 	defer cancel()
 	headers := map[string]string{"X-Amz-Copy-Source-If-Match": info.ETag, "X-Amz-Checksum-Algorithm": "CRC64NVME"}
+	if o.shown(c.Trail) != trailOf(info) {
+		maps.Copy(headers, flat(o.sameAs(info, c.Trail).Header()))
+		headers["X-Amz-Metadata-Directive"] = "REPLACE"
+	}
 	made, err := o.store.slow.CopyObject(ctx, from.bucket, from.key, o.bucket, o.key, headers, minio.CopySrcOptions{}, minio.PutObjectOptions{})
 	if err == nil && made.ETag == "" && info.ETag != "" {
 		return "", o.brokenOff()
@@ -158,9 +162,9 @@ func (o *destination) copyRefusal(ctx context.Context, from place, err error) er
 }
 
 // empty writes an object without bytes.
-func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, ready func() error) (etag string, err error) {
-	content := storage.Content{Body: strings.NewReader(""), ContentType: from.ContentType, Ready: ready}
-	stored, err := o.send(ctx, upload{contentType: from.ContentType, onlyNew: true}, content)
+func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, c storage.DirectCopy) (etag string, err error) {
+	content := storage.Content{Body: strings.NewReader(""), ContentType: from.ContentType, Ready: c.Ready}
+	stored, err := o.send(ctx, upload{contentType: from.ContentType, onlyNew: true, trail: o.shown(c.Trail)}, content)
 	if err != nil {
 		return "", o.refusal(ctx, err)
 	}
@@ -169,7 +173,7 @@ func (o *destination) empty(ctx context.Context, from *minio.ObjectInfo, ready f
 
 // copyInParts copies with several requests, and one that makes an object of what they copied.
 func (o *destination) copyInParts(ctx context.Context, from place, info *minio.ObjectInfo, c storage.DirectCopy) (etag string, err error) {
-	name, err := o.begin(ctx, sameAs(info), false)
+	name, err := o.begin(ctx, o.sameAs(info, c.Trail), false)
 	if err != nil {
 		return "", err
 	}
@@ -217,15 +221,4 @@ func (o *destination) copyPart(ctx context.Context, from place, etag, id string,
 		return "", o.brokenOff()
 	}
 	return bare(part.ETag), nil
-}
-
-// sameAs makes a new object that has the type and the metadata of another one, as the copy of a whole object has.
-func sameAs(info *minio.ObjectInfo) minio.PutObjectOptions {
-	opts := minio.PutObjectOptions{
-		ContentType: info.ContentType, UserMetadata: map[string]string{},
-		ContentEncoding: info.Metadata.Get("Content-Encoding"), ContentDisposition: info.Metadata.Get("Content-Disposition"),
-		ContentLanguage: info.Metadata.Get("Content-Language"), CacheControl: info.Metadata.Get("Cache-Control"), Expires: info.Expires,
-	}
-	maps.Copy(opts.UserMetadata, info.UserMetadata)
-	return opts
 }

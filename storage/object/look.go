@@ -48,8 +48,7 @@ func (o *destination) Look(ctx context.Context) (storage.Look, error) {
 		look.Makes = "bucket"
 		return look, nil
 	case err == nil && !exists:
-		e := storage.Errorf(storage.NotFound, "bucket_not_found", "look at", o.subject(), "the bucket does not exist")
-		e.Hint = "Create the bucket \"" + o.bucket + "\"."
+		e := noBucket("look at", o.subject(), o.bucket)
 		o.asFile(e)
 		return storage.Look{}, e
 	}

@@ -73,9 +73,14 @@ func onEach(t *testing.T, test func(t *testing.T, e endpoint)) {
 	})
 	t.Run("MinIO", func(t *testing.T) {
 		t.Parallel()
-		s := miniotest.Shared(t)
-		test(t, endpoint{s.Endpoint, s.AccessKey, s.SecretKey})
+		test(t, minioEndpoint(t))
 	})
+}
+
+func minioEndpoint(t *testing.T) endpoint {
+	t.Helper()
+	s := miniotest.Shared(t)
+	return endpoint{s.Endpoint, s.AccessKey, s.SecretKey}
 }
 
 // store opens the endpoint. change may be nil.

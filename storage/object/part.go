@@ -28,7 +28,7 @@ func (o *destination) PartLimits() storage.PartLimits {
 
 // Begin implements storage.PartDestination with a multipart upload.
 func (o *destination) Begin(ctx context.Context, content storage.PartContent) (string, error) {
-	if err := o.acceptable(content.Size); err != nil {
+	if err := o.acceptable(content.Size, content.Trail); err != nil {
 		return "", err
 	}
 	if err := o.prepareBucket(ctx); err != nil {
@@ -39,7 +39,8 @@ func (o *destination) Begin(ctx context.Context, content storage.PartContent) (s
 		return "", err
 	}
 	// MinIO composes the checksum of a single part without bytes wrongly.
-	return o.begin(ctx, minio.PutObjectOptions{ContentType: content.ContentType}, compares && content.Size != 0)
+	opts := minio.PutObjectOptions{ContentType: content.ContentType, UserMetadata: o.trailed(nil, content.Trail)}
+	return o.begin(ctx, opts, compares && content.Size != 0)
 }
 
 // begin begins a multipart upload.
@@ -281,7 +282,7 @@ func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
 func (o *destination) sequence(
 	ctx context.Context, content storage.Content, next func(number int) (storage.Part, io.Closer, error),
 ) (stored storage.Stored, err error) {
-	name, err := o.Begin(ctx, storage.PartContent{Size: content.Size, ContentType: content.ContentType})
+	name, err := o.Begin(ctx, storage.PartContent{Size: content.Size, ContentType: content.ContentType, Trail: content.Trail})
 	if err != nil {
 		return storage.Stored{}, err
 	}

@@ -97,7 +97,7 @@ func (o *destination) askWith(ctx context.Context, id string, change func(string
 	const content = probeContent
 	frames := newFramed(strings.NewReader(content), int64(len(content)), o.subject())
 	frames.change = change
-	target, headers := o.trailed(upload{query: partQuery(id, 1)}, int64(len(content)))
+	target, headers := o.framed(upload{query: partQuery(id, 1)}, int64(len(content)))
 	stored, err := o.store.cfg.Transport.Put(target, headers).Put(ctx, storage.Content{Body: frames, Size: framedLength(int64(len(content)))})
 	return stored.Checksum == checksumName+frames.sum.encoded(), err
 }

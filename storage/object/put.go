@@ -25,7 +25,7 @@ func (o *destination) NeedsSize() bool { return false }
 
 // Put implements storage.Destination.
 func (o *destination) Put(ctx context.Context, content storage.Content) (storage.Stored, error) {
-	if err := o.acceptable(content.Size); err != nil {
+	if err := o.acceptable(content.Size, content.Trail); err != nil {
 		return storage.Stored{}, err
 	}
 	// Before the first byte is taken from the content: it cannot be sent a second time.
@@ -40,7 +40,7 @@ func (o *destination) Put(ctx context.Context, content storage.Content) (storage
 		// when they are completed.
 		return o.putInParts(ctx, content)
 	}
-	stored, err := o.send(ctx, upload{contentType: content.ContentType, onlyNew: content.OnlyNew}, content)
+	stored, err := o.send(ctx, upload{contentType: content.ContentType, onlyNew: content.OnlyNew, trail: o.shown(content.Trail)}, content)
 	if err != nil {
 		return storage.Stored{}, o.refusal(ctx, err)
 	}
@@ -48,8 +48,11 @@ func (o *destination) Put(ctx context.Context, content storage.Content) (storage
 }
 
 // acceptable refuses what could not be written, before a byte is taken or a bucket is made.
-func (o *destination) acceptable(size int64) error {
+func (o *destination) acceptable(size int64, trail string) error {
 	if err := o.check("write"); err != nil {
+		return err
+	}
+	if err := o.checkTrail(trail); err != nil {
 		return err
 	}
 	if size <= maxObject {
@@ -106,7 +109,7 @@ func (o *destination) sendFramed(ctx context.Context, u upload, content storage.
 	sent := seen.content()
 	frames := newFramed(sent.Body, content.Size, o.subject())
 	sent.Body, sent.Size = frames, framedLength(content.Size)
-	url, headers := o.trailed(u, content.Size)
+	url, headers := o.framed(u, content.Size)
 	stored, err := o.store.cfg.Transport.Put(url, headers).Put(ctx, sent)
 	if err != nil {
 		return storage.Stored{}, "", o.own(seen, err)

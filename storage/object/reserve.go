@@ -63,3 +63,9 @@ func (s *Store) reservation(bucket, key string) (reserve, bool) {
 	}
 	return s.reserved[i], true
 }
+
+// Reserved reports whether an object is kept for sandboxes or uploads.
+func (s *Store) Reserved(bucket, key string) bool {
+	_, reserved := s.reservation(bucket, key)
+	return reserved
+}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // upload is one PUT: of an object, or of a part.
@@ -15,6 +17,7 @@ type upload struct {
 	query       url.Values // of a part; nil: the object
 	contentType string     // "": none is sent
 	onlyNew     bool
+	trail       string // "": none is sent
 }
 
 func (u upload) headers() http.Header {
@@ -24,6 +27,9 @@ func (u upload) headers() http.Header {
 	}
 	if u.onlyNew {
 		h.Set("If-None-Match", "*")
+	}
+	if u.trail != "" {
+		h.Set(metadataPrefix+storage.TrailName, u.trail)
 	}
 	return h
 }
@@ -38,9 +44,9 @@ func (p place) sealed(u upload, checksum string) (string, map[string]string) {
 	return p.signed(u, headers)
 }
 
-// trailed returns the URL and the headers of an upload whose checksum follows its content. The signature is in a header: what a
+// framed returns the URL and the headers of an upload whose checksum follows its content. The signature is in a header: what a
 // presigned URL would allow is fixed by its query, and MinIO does not look at that where a trailer is announced (CVE-2026-41145).
-func (p place) trailed(u upload, size int64) (string, map[string]string) {
+func (p place) framed(u upload, size int64) (string, map[string]string) {
 	headers := u.headers()
 	headers.Set("Content-Encoding", "aws-chunked")
 	headers.Set("X-Amz-Content-Sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
@@ -52,7 +58,7 @@ func (p place) trailed(u upload, size int64) (string, map[string]string) {
 // signed signs headers for an upload that begins now.
 func (p place) signed(u upload, headers http.Header) (string, map[string]string) {
 	path, query := s3utils.EncodePath("/"+p.bucket+"/"+p.key), strings.ReplaceAll(u.query.Encode(), "+", "%20")
-	p.store.keys.sign(p.store.host, path, query, headers, time.Now())
+	p.store.keys.sign(http.MethodPut, p.store.host, path, query, headers, time.Now())
 	target := p.store.base + path
 	if query != "" {
 		target += "?" + query

@@ -52,9 +52,9 @@ func mac(key []byte, text string) []byte {
 	return h.Sum(nil)
 }
 
-// sign adds to the headers of a PUT a signature of all of them, X-Amz-Content-Sha256 among them, which must be set. path and query are encoded as they
+// sign adds to the headers of a request a signature of all of them, X-Amz-Content-Sha256 among them, which must be set. path and query are encoded as they
 // are sent, the query in the order of its names.
-func (s *signer) sign(host, path, query string, headers http.Header, now time.Time) {
+func (s *signer) sign(method, host, path, query string, headers http.Header, now time.Time) {
 	now = now.UTC()
 	at, key := now.Format(secondFormat), s.of(now.Format(dayFormat))
 	headers.Set("X-Amz-Date", at)
@@ -65,7 +65,7 @@ func (s *signer) sign(host, path, query string, headers http.Header, now time.Ti
 	}
 	slices.Sort(names)
 	canonical := make([]byte, 0, 1<<10)
-	canonical = append(canonical, http.MethodPut+"\n"+path+"\n"+query+"\n"...)
+	canonical = append(canonical, method+"\n"+path+"\n"+query+"\n"...)
 	for _, name := range names {
 		value := host
 		if name != "host" {

@@ -18,7 +18,8 @@ func TestSignaturesAreThoseOfTheLibrary(t *testing.T) {
 	texts := []string{"a", "A b", "ä/ö", "x  y", " padded ", "a+b", "%41", "(1)", "~._-", "=&", strings.Repeat("k", 300)}
 	text := func() string { return texts[rand.IntN(len(texts))] }
 	s := &signer{accessKey: "access", secretKey: "secret", region: "eu-north-1"}
-	for range 500 {
+	for n := range 500 {
+		method := []string{http.MethodPut, http.MethodGet, http.MethodHead, http.MethodDelete}[n%4]
 		path := s3utils.EncodePath("/bucket/" + text() + "/" + text())
 		query := url.Values{}
 		for _, name := range []string{"uploadId", "partNumber", "X"}[:rand.IntN(4)] {
@@ -33,13 +34,13 @@ func TestSignaturesAreThoseOfTheLibrary(t *testing.T) {
 		if err := setPath(&target, path); err != nil {
 			t.Fatal(err)
 		}
-		theirs := lib.SignV4(http.Request{Method: http.MethodPut, URL: &target, Host: target.Host, Header: headers.Clone()},
+		theirs := lib.SignV4(http.Request{Method: method, URL: &target, Host: target.Host, Header: headers.Clone()},
 			s.accessKey, s.secretKey, "", s.region).Header
 		at, err := time.Parse(secondFormat, theirs.Get("X-Amz-Date"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.sign(target.Host, path, encoded, headers, at)
+		s.sign(method, target.Host, path, encoded, headers, at)
 		if got, want := headers.Get("Authorization"), theirs.Get("Authorization"); got != want {
 			t.Fatalf("%s?%s %v:\n%s, want\n%s", path, encoded, headers, got, want)
 		}
@@ -60,8 +61,8 @@ func TestSignatureOfAnotherDay(t *testing.T) {
 	for _, now := range []time.Time{at, at.Add(time.Second), at} {
 		fresh := &signer{accessKey: "access", secretKey: "secret", region: "r"}
 		a, b := http.Header{}, http.Header{}
-		kept.sign("h", "/p", "", a, now)
-		fresh.sign("h", "/p", "", b, now)
+		kept.sign("PUT", "h", "/p", "", a, now)
+		fresh.sign("PUT", "h", "/p", "", b, now)
 		if a.Get("Authorization") != b.Get("Authorization") {
 			t.Errorf("%v: %s, want %s", now, a, b)
 		}
@@ -72,6 +73,6 @@ func BenchmarkSign(b *testing.B) {
 	s := &signer{accessKey: "access", secretKey: "secret", region: "r"}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.sign("store:9000", "/bucket/key", "", http.Header{"X-Amz-Content-Sha256": {"UNSIGNED-PAYLOAD"}}, time.Now())
+		s.sign("PUT", "store:9000", "/bucket/key", "", http.Header{"X-Amz-Content-Sha256": {"UNSIGNED-PAYLOAD"}}, time.Now())
 	}
 }

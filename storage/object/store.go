@@ -89,9 +89,9 @@ const (
 
 // New returns a store. It does not connect; [Store.Check] does.
 func New(cfg Config) (*Store, error) {
-	u, err := url.Parse(cfg.Endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
-		return nil, errors.New("the S3 endpoint must be http://host:port or https://host[:port], without a path, a query or credentials")
+	u, err := parseEndpoint(cfg.Endpoint)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.AccessKey == "" || cfg.SecretKey == "" {
 		return nil, errors.New("the S3 endpoint needs an access key and a secret key")
@@ -110,6 +110,14 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("the S3 endpoint: %w", err)
 	}
 	return s, nil
+}
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("the S3 endpoint must be http://host:port or https://host[:port], without a path, a query or credentials")
+	}
+	return u, nil
 }
 
 // connect makes the clients of the endpoint u.

@@ -55,6 +55,9 @@ type Features struct {
 
 	// OnlyNew says that destinations can be told to replace nothing.
 	OnlyNew bool
+
+	// Trails says that destinations keep Content.Trail beside the content, and sources that are copied directly lose theirs.
+	Trails bool
 }
 
 // Harness connects a driver to the suite.
@@ -68,7 +71,7 @@ type Harness struct {
 	// NewRanger returns a source of data, and what makes other data of it, under which the old mark must not be valid any more. Needed
 	// for Features.Ranges.
 	NewRanger func(t *testing.T, data []byte) (source storage.Ranger, change func(data []byte))
-	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination, Parts, Removes and OnlyNew.
+	// NewTarget returns a place that holds nothing yet. Needed for Features.Destination, Parts, Removes, OnlyNew and Trails.
 	NewTarget func(t *testing.T) Target
 	// NamedTarget returns a place of the given name, in fresh surroundings. The name has the form that [Names]
 	// draws. nil if the driver's places have no names of the caller's choice.
@@ -82,6 +85,8 @@ type Target struct {
 	Destination func() storage.Destination
 	// Read returns what anybody who looks at the place sees now; false if there is nothing.
 	Read func(t *testing.T) ([]byte, bool)
+	// Trail returns the trail that is seen at the place; "": there is none. Needed for Features.Trails.
+	Trail func(t *testing.T) string
 	// Leftovers names what remains of unfinished writes: hidden files, open uploads. nil if the driver leaves
 	// nothing that could be looked for.
 	Leftovers func(t *testing.T) []string
@@ -90,7 +95,7 @@ type Target struct {
 // Run checks a driver. Every check is a subtest with places of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	if !h.Source && !h.Destination && !h.Ranges && !h.Parts && !h.Removes && !h.OnlyNew {
+	if !h.Source && !h.Destination && !h.Ranges && !h.Parts && !h.Removes && !h.OnlyNew && !h.Trails {
 		t.Fatal("storagetest: the harness declares nothing, so nothing would be checked")
 	}
 	if h.Source {
@@ -113,6 +118,9 @@ func Run(t *testing.T, h Harness) {
 	}
 	if h.OnlyNew {
 		t.Run("OnlyNew", func(t *testing.T) { runOnlyNew(t, h) })
+	}
+	if h.Trails {
+		t.Run("Trails", func(t *testing.T) { runTrails(t, h) })
 	}
 }
 
