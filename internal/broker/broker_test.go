@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -14,7 +15,12 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		beServer(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // connect starts a server of the test's own and connects to it.
 func connect(t *testing.T) *broker.Conn {
@@ -119,7 +125,7 @@ func TestRedeliveryIsMarked(t *testing.T) {
 // next waits for one delivery.
 func next(t *testing.T, in *broker.Intake) *broker.Delivery {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	for {
 		got, err := in.Fetch(ctx, 1, 1)
@@ -315,7 +321,7 @@ func TestWatchEndsWithItsConnection(t *testing.T) {
 		if ok {
 			t.Errorf("%+v", e)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(4 * time.Minute):
 		t.Fatal("the watch goes on")
 	}
 }

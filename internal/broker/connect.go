@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"time"
 
@@ -63,15 +64,18 @@ func Connect(cfg Config) (*Conn, error) {
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 		nats.ErrorHandler(c.onError),
 	}
-	url := cfg.URL
+	address := cfg.URL
 	if cfg.Server != nil {
 		opts = append(opts, nats.InProcessServer(cfg.Server))
 		if cfg.Server.cfg.Token != "" {
 			opts = append(opts, nats.Token(cfg.Server.cfg.Token))
 		}
-		url = nats.DefaultURL
+		address = nats.DefaultURL
 	}
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(address, opts...)
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return nil, fmt.Errorf("connect to NATS: %w", ErrURL) // the error itself has the password
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w: %w", ErrUnavailable, err)
 	}

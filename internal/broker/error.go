@@ -17,8 +17,10 @@ var (
 	ErrCommitted   = errors.New("the chunk is in the queue already")
 	ErrFull        = errors.New("the queue is full")
 	ErrUnavailable = errors.New("the message broker does not answer")
+	ErrURL         = errors.New("its address is no URL: in a name or a password, signs other than letters and digits are escaped, as / is by %2F")
 	ErrNoSpace     = errors.New("the disk is nearly full")
 	ErrTooLarge    = errors.New("the message is larger than the broker takes")
+	ErrRewound     = errors.New("the stream ends before what was read of it: it was made anew, or restored")
 )
 
 // JetStream API error codes that nats.go does not name. Source: nats-server, server/errors.json.

@@ -1,4 +1,19 @@
 package broker
 
+import (
+	"context"
+)
+
 // StopLooking leaves an intake with nothing but wakes.
 func (in *Intake) StopLooking() { in.look.Stop() }
+
+// DeleteEvents deletes the stream of events.
+func (c *Conn) DeleteEvents(ctx context.Context) error { return c.js.DeleteStream(ctx, eventStream) }
+
+// LimitEvents makes the stream of events small.
+func (c *Conn) LimitEvents(ctx context.Context, most, perSubject int64) error {
+	cfg := c.eventStreams()[0]
+	cfg.MaxMsgs, cfg.MaxMsgsPerSubject = most, perSubject
+	_, err := c.js.UpdateStream(ctx, cfg)
+	return err
+}

@@ -126,7 +126,7 @@ func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.NewTimer(time.Minute)
+	limit := time.NewTimer(4 * time.Minute)
 	defer limit.Stop()
 	for !ok() {
 		select {

@@ -53,7 +53,7 @@ func TestWhoWaitsForPartsIsTold(t *testing.T) {
 	}
 	select {
 	case <-changes:
-	case <-time.After(10 * time.Second):
+	case <-time.After(4 * time.Minute):
 		t.Error("who waits was not told")
 	}
 }

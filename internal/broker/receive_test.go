@@ -44,7 +44,7 @@ func TestEpochChangesWithTheConnection(t *testing.T) {
 	}
 	defer in.Close()
 	publish(t, conn, protocol.Interactive, org, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	before := conn.Epoch()
 	for range 2 { // the handler of the first one gets stuck
@@ -181,7 +181,7 @@ func TestWakeBeforeItsItem(t *testing.T) {
 	if err := conn.Wake(broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	if err := in.Wait(ctx, true, nil); err != nil {
 		t.Fatal(err)

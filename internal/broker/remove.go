@@ -21,6 +21,19 @@ func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) (uin
 	return marker, b.wrap("delete", key, err)
 }
 
+// DeleteFading is DeleteAt with a marker that the server removes after fadeAfter. By then all who watch have been told, or watch anew.
+func (b *Bucket) DeleteFading(ctx context.Context, key string, revision uint64) (uint64, error) {
+	msg := nats.NewMsg(b.subject(key))
+	msg.Header.Set(headerOperation, "PURGE")
+	msg.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	msg.Header.Set(jetstream.MsgTTLHeader, fadeAfter.String())
+	marker, err := b.conn.request(ctx, msg)
+	return marker, b.wrap("delete", key, err)
+}
+
+const fadeAfter = time.Minute
+
 // DropAt removes what a key held up to a revision, and leaves alone what was written later.
 func (b *Bucket) DropAt(ctx context.Context, key string, revision uint64) error {
 	err := b.stream.Purge(ctx, jetstream.WithPurgeSubject(b.subject(key)), jetstream.WithPurgeSequence(revision+1))

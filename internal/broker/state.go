@@ -269,16 +269,17 @@ type Watched struct {
 // watchCheck is how often a watch is compared with the connection.
 const watchCheck = 100 * time.Millisecond
 
-// Watch sends the entries that match a filter, then their changes, until the context ends, or the connection is another one; then it
+// Watch sends the entries that match one of the filters, then their changes, until the context ends, or the connection is another one; then it
 // closes the channel. A server that was restarted knows nothing of a watch, and the client notices only after 10 to 20 s: who goes on
 // makes a new one. A watch is a consumer on the server: one a process, never one a caller.
-func (b *Bucket) Watch(ctx context.Context, filter string) (<-chan Watched, error) {
+func (b *Bucket) Watch(ctx context.Context, filters ...string) (<-chan Watched, error) {
+	filter := strings.Join(filters, " ")
 	epoch := b.conn.Epoch()
 	kv, err := b.conn.js.KeyValue(ctx, b.name)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s in %s: %w", filter, b.name, classify(err))
 	}
-	watcher, err := kv.Watch(ctx, filter)
+	watcher, err := kv.WatchFiltered(ctx, filters)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s in %s: %w", filter, b.name, classify(err))
 	}

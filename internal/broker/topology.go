@@ -17,6 +17,8 @@ const (
 	retryStream    = "CF_RETRY"
 	reportStream   = "CF_REPORT"
 	reportConsumer = "aggregator"
+	eventStream    = "CF_EVENTS"   // notifications of other systems, until it is recorded what became of them
+	triggerStream  = "CF_TRIGGERS" // the journals of what became of them
 
 	BatchBucket    = "cf-batches"   // accept records, summaries, pages
 	RegistryBucket = "cf-registry"  // keys, sandboxes, grants
@@ -27,6 +29,7 @@ const (
 	FeedBucket     = "cf-feeds"     // how far batches have come from their manifest into the queue
 	PartBucket     = "cf-parts"     // plans and parts of items that are moved in parts
 	UploadBucket   = "cf-uploads"   // upload sessions, their parts, and the quota that they take
+	RuleBucket     = "cf-rules"     // rules, named secrets, and what became of events
 )
 
 const (
@@ -114,7 +117,7 @@ func (c *Conn) EnsurePool(ctx context.Context, pool string) error {
 }
 
 func (c *Conn) streams() []jetstream.StreamConfig {
-	list := make([]jetstream.StreamConfig, 0, 12)
+	list := make([]jetstream.StreamConfig, 0, 16)
 	for _, lane := range protocol.Lanes {
 		// Limits, not WorkQueue: see docs/adr/0001-limits-streams.md.
 		list = append(list, jetstream.StreamConfig{
@@ -144,8 +147,9 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 			Replicas: c.replicas,
 		},
 	)
+	list = append(list, c.eventStreams()...)
 	for _, bucket := range []string{
-		BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket, UploadBucket,
+		BatchBucket, RegistryBucket, ClaimBucket, SecretBucket, ManifestBucket, ControlBucket, FeedBucket, PartBucket, UploadBucket, RuleBucket,
 	} {
 		list = append(list, c.bucketStream(bucket))
 	}

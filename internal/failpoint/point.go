@@ -28,6 +28,14 @@ const (
 	SessionUnstaged   Point = "session_unstaged"    // nothing of it is staged any more, the records of its parts are there
 )
 
+// The steps of an event (producer/triggers/doc.go), in their order.
+const (
+	TriggerRecorded  Point = "trigger_recorded"  // what is copied stands in the journal, no batch of it is submitted
+	TriggerSubmitted Point = "trigger_submitted" // a batch of a record is accepted, others of it perhaps are not; the journal does not say so
+	TriggerDropped   Point = "trigger_dropped"   // events that were dealt with are out of the stream
+	TriggerSummed    Point = "trigger_summed"    // a record with all counts is in the journal, the records that it stands for are, too
+)
+
 // The steps of a worker (worker/doc.go), in their order.
 const (
 	Fetched            Point = "fetched"             // items were delivered, nobody wrote down to whom
@@ -94,6 +102,7 @@ const (
 var Points = []Point{
 	RerunRecorded, AcceptRecorded, AtomicStaged, ChunkPublished, ManifestPageStored, ManifestComplete, AcceptanceComplete, AnswerWritten,
 	SessionReserved, SessionBegun, SessionPartStored, SessionPartTold, SessionCompleting, SessionSubmitted, SessionEnded, SessionSettled, SessionUnstaged,
+	TriggerRecorded, TriggerSubmitted, TriggerDropped, TriggerSummed,
 	Fetched, ClaimStored, SessionRead, SessionPartsLost, SessionAssembled, BytesMoving, TempSynced, BytesComplete, LeaseChecked, Renamed, DestinationVisible,
 	UploadBegun, PartPlanned, PartStored, PartReported, PartsSpread, PartsComplete, Completing, UploadCompleted, PartsCleared, UploadAborted,
 	NoticeSent, RetryPlanned, WaitPlanned, QueuedAgain, ReportStored, Acknowledged, ClaimReleased,

@@ -38,6 +38,10 @@ type Metrics struct {
 	sessions metric.Int64Counter
 	parts    metric.Float64Histogram
 	staged   metric.Int64Counter
+	decided  metric.Int64Counter
+	broken   metric.Int64Counter
+	delays   metric.Float64Histogram
+	oldest   oldest
 
 	sets sets
 }
@@ -90,6 +94,10 @@ func (m *Metrics) instruments() error {
 	m.sessions = counter(nameSessions, "", "Upload sessions that came into a state.")
 	m.parts = histogram(nameParts, "Time to take a part of an upload session.", longBounds)
 	m.staged = counter(nameStaged, "By", "Bytes of parts of upload sessions that were accepted.")
+	m.decided = counter(nameEvents, "", "Events that rules matched, once for each rule, by what became of them.")
+	m.broken = counter(nameBroken, "", "Notifications that were dropped because they cannot be read.")
+	m.delays = histogram(nameDelay, "Time from the storing of an event to the decision on it.", longBounds)
+	failed = errors.Join(failed, m.watchEvents())
 	var err error
 	m.watchers, err = m.meter.Int64UpDownCounter(nameWatchers, metric.WithDescription("Open event streams."))
 	if failed = errors.Join(failed, err); failed != nil {

@@ -26,6 +26,10 @@ const (
 	nameSessions = "copyfleet.upload.sessions"       // upload sessions that came into a state
 	nameParts    = "copyfleet.upload.parts.duration" // time to take a part of an upload session, by outcome
 	nameStaged   = "copyfleet.upload.staged"         // bytes of parts that were accepted
+	nameEvents   = "copyfleet.events.decided"        // events, once for each rule that matched, by what became of them
+	nameBroken   = "copyfleet.events.malformed"      // notifications that were dropped because they cannot be read
+	nameDelay    = "copyfleet.events.delay"          // time from the storing of an event to the decision
+	nameEventAge = "copyfleet.events.age"            // age of the oldest event that was read and is not decided on
 	scope        = "github.com/copyfleet/copyfleet"  // of meters and tracers
 )
 
@@ -42,6 +46,7 @@ const (
 	keyResult  = "result"
 	keyDriver  = "driver"
 	keyOp      = "op"
+	keySource  = "source" // "s3", "cloudevents", "sweep"
 )
 
 // Stage is a part of an item's way through a worker.

@@ -19,12 +19,13 @@ const (
 	etagAttribute = "etag"  // what the library stores last before it publishes an object or a part
 )
 
-// store is the library's backend with two differences: a call that changes something returns when the change is on
-// disk, and a key that the library would change to another one is refused.
+// store is the library's backend with three differences: a call that changes something returns when the change is on
+// disk, and is told of then, and a key that the library would change to another one is refused.
 type store struct {
 	*posix.Posix
-	disk *disk
-	log  *slog.Logger
+	disk   *disk
+	events *teller
+	log    *slog.Logger
 }
 
 // openBackend opens the backend, which changes the current directory.
@@ -44,6 +45,10 @@ func openBackend(cfg Config) (*store, error) {
 	if err := sweep(buckets); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	events, err := newTeller(cfg.Dir, cfg.Logger)
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	opts := posix.PosixOpts{
 		CopyObjectThreshold: copyThreshold,
 		ForceNoObjLockFile:  true, // one process owns the directory; the locks inside it suffice
@@ -58,7 +63,7 @@ func openBackend(cfg Config) (*store, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	return &store{Posix: library, disk: d, log: cfg.Logger}, nil
+	return &store{Posix: library, disk: d, events: events, log: cfg.Logger}, nil
 }
 
 // openMetadata chooses where metadata are. Once they are files they stay files: objects would lose them otherwise.

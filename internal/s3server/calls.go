@@ -77,11 +77,18 @@ func (s *store) DeleteBucket(ctx context.Context, bucket string) error {
 
 // PutObject stores an object.
 func (s *store) PutObject(ctx context.Context, in s3response.PutObjectInput) (out s3response.PutObjectOutput, err error) {
+	name := createdPut
+	if _, isForm := in.Body.(form); isForm {
+		name = createdPost
+	}
 	in.Body = newWhole(in.Body, in.ContentLength)
 	if err = refused(text(in.Key)); err == nil {
 		out, err = s.Posix.PutObject(ctx, in)
 	}
-	return out, s.settle("put object", err)
+	if err = s.settle("put object", err); err == nil {
+		s.toldPut(&in, name, &out)
+	}
+	return out, err
 }
 
 // CopyObject copies an object.
@@ -89,7 +96,10 @@ func (s *store) CopyObject(ctx context.Context, in s3response.CopyObjectInput) (
 	if err = errors.Join(refused(text(in.Key)), refusedSource(in.CopySource)); err == nil {
 		out, err = s.Posix.CopyObject(ctx, in)
 	}
-	return out, s.settle("copy object", err)
+	if err = s.settle("copy object", err); err == nil && out.CopyObjectResult != nil {
+		s.toldMade(ctx, createdCopy, in.Bucket, in.Key, text(out.CopyObjectResult.ETag))
+	}
+	return out, err
 }
 
 // GetObject opens an object.
@@ -113,7 +123,10 @@ func (s *store) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (out
 	if err = refused(text(in.Key)); err == nil {
 		out, err = s.Posix.DeleteObject(ctx, in)
 	}
-	return out, s.settle("delete object", err)
+	if err = s.settle("delete object", err); err == nil {
+		s.toldRemoved(in.Bucket, in.Key)
+	}
+	return out, err
 }
 
 // DeleteObjects deletes several objects. If one of the keys is refused, none is deleted.
@@ -126,7 +139,12 @@ func (s *store) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (o
 	if err == nil {
 		out, err = s.Posix.DeleteObjects(ctx, in)
 	}
-	return out, s.settle("delete objects", err)
+	if err = s.settle("delete objects", err); err == nil {
+		for i := range out.Deleted {
+			s.toldRemoved(in.Bucket, out.Deleted[i].Key)
+		}
+	}
+	return out, err
 }
 
 // CreateMultipartUpload begins an upload in parts.
@@ -161,7 +179,10 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 		return s3response.CompleteMultipartUploadResult{}, "", s.settle("complete multipart upload", err)
 	}
 	out, version, err := s.Posix.CompleteMultipartUpload(ctx, in)
-	return out, version, s.settle("complete multipart upload", err)
+	if err = s.settle("complete multipart upload", err); err == nil {
+		s.toldMade(ctx, createdMultipart, in.Bucket, in.Key, text(out.ETag))
+	}
+	return out, version, err
 }
 
 // AbortMultipartUpload removes the parts.

@@ -10,6 +10,8 @@
 //     that wait at that moment share. The library itself never syncs; this package adds both steps. Config.NoSync
 //     leaves them out.
 //   - Objects and their metadata are there again after a restart.
+//   - Who listens ([Server.Tell]) is told of each object that was made or removed, once that was answered with success, unless too many events wait
+//     or the process dies first.
 //   - Nothing is printed on standard output, and no request is logged.
 //
 // Not guaranteed:
@@ -21,7 +23,7 @@
 //     holds no bytes. Such a key is refused, never changed to another one.
 //   - Silence on standard error: about a request that is no HTTP, or whose connection ends within the first bytes of
 //     its body, the library writes a line there and offers no way to prevent it. The line tells neither path nor query.
-//   - Versioning, events, and policies for more than one account: there is one key, which may do everything.
+//   - Versioning, notifications that a client configures, and policies for more than one account: there is one key, which may do everything.
 //
 // Metadata (type, ETag, checksums) are extended attributes of the files where the file system has them, and otherwise
 // files below Config.Dir/metadata. A directory that began with the latter stays with it.

@@ -42,6 +42,7 @@ type Server struct {
 	ended     chan struct{}
 	err       error // why it ended; read after ended is closed
 	disk      *disk
+	events    *teller
 	formerDir string // the current directory before Start; "" if it had been removed
 	log       *slog.Logger
 
@@ -119,7 +120,7 @@ func startOnce(ctx context.Context, cfg Config, former string) (*Server, error) 
 	// answer, and would go on; that takes milliseconds, so they are waited for.
 	ctx = context.WithoutCancel(ctx)
 	life, stop := context.WithCancel(ctx)
-	s := &Server{addr: addr, stop: stop, ended: make(chan struct{}), disk: store.disk, formerDir: former, log: cfg.Logger}
+	s := &Server{addr: addr, stop: stop, ended: make(chan struct{}), disk: store.disk, events: store.events, formerDir: former, log: cfg.Logger}
 	listening := make(chan struct{})
 	health := healthPath()
 	go func() {
@@ -194,6 +195,19 @@ func (s *Server) ask(ctx context.Context, url string) error {
 // URL is where the server answers, as http://host:port. Where it listens on all addresses, it is a loopback one.
 func (s *Server) URL() string { return "http://" + dialable(s.addr) }
 
+// Tell has a listener told of the objects that are made and removed from now on, in the order in which that was answered. Nobody waits for it:
+// what it does not take in time is dropped, logged and counted, and what was not told when the process dies is not told.
+// The sequencers of the events grow, also over restarts. There is one listener at most. What has
+// begun outlives ctx, and Close ends it.
+func (s *Server) Tell(ctx context.Context, l Listener) { s.events.listen(ctx, l) }
+
+// Dropped is the number of events that were not told.
+func (s *Server) Dropped() uint64 {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	return s.events.lost
+}
+
 // Close stops the server: requests under way have ten seconds to end. It returns why the server had ended by
 // itself, if it had. More than one call does no harm.
 func (s *Server) Close() error {
@@ -209,6 +223,7 @@ func (s *Server) shut() error {
 	s.closing.Store(true)
 	s.stop()
 	<-s.ended
+	s.events.close()
 	errs := []error{s.disk.close(), comeBack(s.formerDir)}
 	if s.err != nil && !errors.Is(s.err, context.Canceled) {
 		errs = append(errs, fmt.Errorf("the embedded S3: %w", s.err))

@@ -44,6 +44,7 @@ type Server struct {
 	tb      testing.TB // whose server it is; nil: everybody's
 	addr    string
 	dir     string
+	env     []string // more settings
 	process *process // nil while none runs
 }
 
@@ -87,6 +88,12 @@ func (s *Server) Start() {
 		}
 	}
 	s.tb.Fatal(err)
+}
+
+// Setenv adds environment variables, NAME=value, which count when the server is started the next time. Not for a shared server.
+func (s *Server) Setenv(env ...string) {
+	s.own()
+	s.env = append(s.env, env...)
 }
 
 // NewBucket makes an empty bucket with a name of its own.
@@ -151,7 +158,7 @@ func freeAddress() (string, error) {
 
 // run starts the process and waits until it serves.
 func (s *Server) run() error {
-	p, err := launch(s.dir, s.addr, s.AccessKey, s.SecretKey)
+	p, err := launch(s.dir, s.addr, s.AccessKey, s.SecretKey, s.env)
 	if err != nil {
 		return err
 	}

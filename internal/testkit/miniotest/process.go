@@ -27,8 +27,8 @@ type process struct {
 	ended  chan struct{}
 }
 
-// launch starts MinIO on the data in dir.
-func launch(dir, addr, accessKey, secretKey string) (*process, error) {
+// launch starts MinIO on the data in dir. env are more settings.
+func launch(dir, addr, accessKey, secretKey string, env []string) (*process, error) {
 	binary, err := findBinary()
 	if err != nil {
 		return nil, err
@@ -43,10 +43,10 @@ func launch(dir, addr, accessKey, secretKey string) (*process, error) {
 	p.cmd = exec.Command(binary, "server", "--quiet", "--address", addr, "--certs-dir", home, data)
 	p.cmd.Dir = dir
 	// Nothing of the caller's environment: MINIO_… in it would change the server.
-	p.cmd.Env = []string{
+	p.cmd.Env = append([]string{
 		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "MINIO_ROOT_USER=" + accessKey, "MINIO_ROOT_PASSWORD=" + secretKey,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off",
-	}
+	}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error)

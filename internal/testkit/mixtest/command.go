@@ -16,7 +16,7 @@ type Output struct {
 	Stdout, Stderr string
 }
 
-const commandLimit = 2 * time.Minute
+const commandLimit = 4 * time.Minute
 
 // Command runs copyfleet with arguments to its end, with the settings of the fleet. env are more settings.
 func (f *Fleet) Command(t testing.TB, env []string, args ...string) Output {

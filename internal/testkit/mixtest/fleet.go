@@ -91,13 +91,21 @@ func (f *Fleet) Start(t testing.TB, role string, env ...string) *Process {
 	p := launch(t, f.owner, role, program(t, copyfleetProgram), append(slices.Clip(f.env), settings(env)...), "--json", role)
 	switch role {
 	case "up":
-		p.waitFor(t, p.says(`{"api":`))
+		p.waitFor(t, p.says(readyLine))
 	case "api":
 		p.waitFor(t, f.answers)
 		f.grant(t)
 	default:
 		p.waitFor(t, p.says("the "+role+" is ready"))
 	}
+	return p
+}
+
+// Join starts a load generator, "bench worker", with more arguments, and returns when it waits for a run.
+func (f *Fleet) Join(t testing.TB, args ...string) *Process {
+	t.Helper()
+	p := launch(t, f.owner, "bench worker", program(t, copyfleetProgram), slices.Clip(f.env), append([]string{"--json", "bench", "worker"}, args...)...)
+	p.waitFor(t, p.says("waits for a coordinator"))
 	return p
 }
 
