@@ -115,7 +115,7 @@ func (b *bundle) eventually(ok func() bool) {
 	b.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(4 * time.Minute)
 	defer limit.Stop()
 	for !ok() {
 		select {

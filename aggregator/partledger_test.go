@@ -100,7 +100,7 @@ func TestReportsOfPartsBecomePages(t *testing.T) {
 	}
 	select {
 	case <-told:
-	case <-time.After(10 * time.Second):
+	case <-time.After(4 * time.Minute):
 		t.Error("who waits was not told")
 	}
 	if _, found := b.summary(batch); found {

@@ -133,7 +133,7 @@ func (d *desk) publish(reports ...protocol.UploadReport) {
 // folded waits until all that was published is folded and committed.
 func (d *desk) folded() {
 	d.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(4 * time.Minute)
 	for {
 		floor, last, err := d.conn.ReportFloor(d.Context())
 		if err == nil && floor == last {

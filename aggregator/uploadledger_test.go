@@ -58,7 +58,7 @@ func TestReportsOfUploadsBecomePagesAndProgress(t *testing.T) {
 	}
 	select {
 	case <-changes:
-	case <-time.After(time.Minute):
+	case <-time.After(4 * time.Minute):
 		t.Error("who waits was not told")
 	}
 }

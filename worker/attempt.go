@@ -252,7 +252,7 @@ func (w *Worker) transfer(ctx context.Context, j *job) (transfer, error) {
 	died := j.held.Crashes > 0 || len(j.held.stale) > 0
 	return transfer{
 		org: j.work.Org, id: j.asked.ID, src: j.asked.Src, dest: j.asked.Dest, expect: j.asked.Expect, watched: j.watched(), visit: j.visit,
-		conflict: j.asked.Conflict, digest: j.asked.Digest,
+		conflict: j.asked.Conflict, digest: j.asked.Digest, trail: protocol.JoinTrail(j.asked.Trail),
 		again:   len(j.work.Attempts) > 0 || died,
 		begun:   died || slices.ContainsFunc(j.work.Attempts, func(a protocol.Attempt) bool { return a.Bytes > 0 }),
 		temp:    protocol.TempToken(w.cfg.ID, j.held.HeldClaim),

@@ -66,6 +66,7 @@ type transfer struct {
 	expect    protocol.Expect
 	conflict  protocol.ConflictPolicy // what to do about something that is there; "": replace it
 	digest    protocol.Digest         // what is computed; "": SHA-256
+	trail     string                  // of rules that led here, as the destination is to show it
 	again     bool                    // an earlier attempt, or a worker that died, may have made the destination visible
 	begun     bool                    // one of them has read of the source, or may have
 	mismatch  bool                    // what the last attempt read was not what the source, or the store, says it is
@@ -219,7 +220,9 @@ func (c *copier) move(ctx context.Context, t transfer, destination storage.Desti
 	meter := newMeter(t, object)
 	defer c.progress.end(meter)
 	meter.progress = c.progress
-	content := storage.Content{Body: meter.reader(), Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew(), Sparse: object.Sparse}
+	content := storage.Content{
+		Body: meter.reader(), Size: object.Size, ContentType: object.ContentType, OnlyNew: t.onlyNew(), Sparse: object.Sparse, Trail: t.trail,
+	}
 	content.Ready = func() error {
 		if err := meter.complete(t); err != nil {
 			return err

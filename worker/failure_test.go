@@ -53,8 +53,8 @@ func TestExplainSpeaksAsThePageDoes(t *testing.T) {
 func TestEveryStorageClassHasItsProtocolClass(t *testing.T) {
 	t.Parallel()
 	for class := storage.Internal; class <= storage.Interrupted; class++ {
-		if classes[class] == "" {
-			t.Errorf("class %d has none", class)
+		if word := string(classes[class]); word == "" || word != class.String() {
+			t.Errorf("class %d is %q here, and %q in storage", class, word, class)
 		}
 	}
 }

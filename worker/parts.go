@@ -284,7 +284,7 @@ func (o *owner) resumeChain() {
 // owner learns from it that there may be one, and when it was begun.
 func (o *owner) anew(ctx context.Context, reason string) error {
 	size := partSize(o.mark.Size, o.w.cfg.PartSize, o.to.PartLimits())
-	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew(), Sparse: o.sparse}
+	content := storage.PartContent{Size: o.mark.Size, PartSize: size, ContentType: o.kind, OnlyNew: o.t.onlyNew(), Sparse: o.sparse, Trail: o.t.trail}
 	plan := protocol.PartPlan{
 		Epoch: max(o.plan.Epoch, 1), ETag: o.mark.ETag, Modified: o.mark.Modified, Size: o.mark.Size, ContentType: o.kind, PartSize: size,
 		Count: int((o.mark.Size + size - 1) / size), RestartReason: reason, Created: time.Now().UTC(),

@@ -33,7 +33,8 @@ func (c *copier) direct(ctx context.Context, t transfer) (came copied, took bool
 	if !vouched {
 		return copied{}, false, nil
 	}
-	result, took, err := destination.CopyFrom(ctx, c.driverSource(t), storage.DirectCopy{Mark: known.Mark, OnlyNew: t.onlyNew(), Ready: t.ready})
+	ask := storage.DirectCopy{Mark: known.Mark, OnlyNew: t.onlyNew(), Trail: t.trail, Ready: t.ready}
+	result, took, err := destination.CopyFrom(ctx, c.driverSource(t), ask)
 	switch {
 	case !took && err == nil:
 		return copied{}, false, nil

@@ -23,11 +23,12 @@ type shelf struct {
 
 	mu                    sync.Mutex
 	held                  map[string][]byte
+	trails                map[string]string
 	opened, asked, copied int
 }
 
 func newShelf(objects ...string) *shelf {
-	s := &shelf{held: map[string][]byte{}}
+	s := &shelf{held: map[string][]byte{}, trails: map[string]string{}}
 	for i := 0; i < len(objects); i += 2 {
 		s.held[objects[i]] = []byte(objects[i+1])
 	}
@@ -106,10 +107,10 @@ func (o *shelved) Put(_ context.Context, content storage.Content) (storage.Store
 	if err != nil {
 		return storage.Stored{}, err
 	}
-	return o.show(data, content.OnlyNew, content.Ready)
+	return o.show(data, content.Trail, content.OnlyNew, content.Ready)
 }
 
-func (o *shelved) show(data []byte, onlyNew bool, ready func() error) (storage.Stored, error) {
+func (o *shelved) show(data []byte, trail string, onlyNew bool, ready func() error) (storage.Stored, error) {
 	if o.shelf.meddle != nil {
 		o.shelf.meddle()
 	}
@@ -121,7 +122,7 @@ func (o *shelved) show(data []byte, onlyNew bool, ready func() error) (storage.S
 	if _, there := o.shelf.held[o.key]; there && onlyNew {
 		return storage.Stored{}, storage.Errorf(storage.Conflict, storage.CodeDestinationExists, "commit", o.key, "it exists already")
 	}
-	o.shelf.held[o.key] = data
+	o.shelf.held[o.key], o.shelf.trails[o.key] = data, trail
 	return storage.Stored{Bytes: int64(len(data)), ETag: "new"}, nil
 }
 
@@ -137,7 +138,7 @@ func (o *shelved) CopyFrom(_ context.Context, source storage.Source, c storage.D
 	if c.Mark.Size != storage.UnknownSize && !mark.Equal(c.Mark) {
 		return storage.Stored{}, true, storage.Errorf(storage.Corrupt, storage.CodeSourceChanged, "copy", o.key, "it is another one")
 	}
-	stored, err := o.show(data, c.OnlyNew, c.Ready)
+	stored, err := o.show(data, c.Trail, c.OnlyNew, c.Ready)
 	stored.Compared = !o.shelf.damages
 	o.shelf.mu.Lock()
 	o.shelf.copied++
