@@ -73,6 +73,9 @@ type order struct {
 	trace string // W3C traceparent
 	// upload is the session that the batch publishes; "": it is none.
 	upload protocol.UploadID
+	// rule is the rule whose events ask for the batch, and ruleVersion its version; "": a caller does.
+	rule        string
+	ruleVersion int
 	terms
 
 	// closing returns the terms where they are known only once all items were read; nil: those above stand. A request digest
@@ -203,6 +206,7 @@ func (o *order) newRecord() protocol.Acceptance {
 	return protocol.Acceptance{
 		Version: protocol.AcceptanceVersion, Batch: o.batch, Org: o.org, Lane: o.lane, Pool: o.pool, Keyed: o.keyed,
 		State: protocol.AcceptPending, Created: time.Now().UTC(), Label: o.label, Trace: o.trace, Options: o.options, RerunOf: o.rerunOf, Upload: o.upload,
+		Rule: o.rule, RuleVersion: o.ruleVersion,
 	}
 }
 

@@ -38,6 +38,8 @@ type batchView struct {
 	UploadID        protocol.UploadID  `json:"upload_id,omitempty"` // the session that the batch publishes
 	Reruns          []protocol.BatchID `json:"reruns,omitempty"`    // where its failed items were run again; in the view of one batch only
 	Webhook         *webhookView       `json:"webhook,omitempty"`
+	Rule            string             `json:"rule,omitempty"` // whose events asked for the batch
+	RuleVersion     int                `json:"rule_version,omitempty"`
 }
 
 // countsView counts the items by state; they add up to the total.
@@ -175,6 +177,7 @@ func (s *snapshot) view(now time.Time) batchView {
 		ErrorGroups: make([]errorGroupView, len(summary.Groups)), ErrorGroupsLeft: summary.GroupsLeft,
 		Attempts: record.Options.Attempts, Rate: record.Options.Rate, Canary: record.Options.Canary,
 		MaxFailed: shownThreshold(record.Options.MaxFailed), RerunOf: record.RerunOf, UploadID: record.Upload, Webhook: s.webhook(),
+		Rule: record.Rule, RuleVersion: record.RuleVersion,
 	}
 	for i, g := range summary.Groups {
 		v.ErrorGroups[i] = errorGroupView(g)

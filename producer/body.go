@@ -68,12 +68,17 @@ func (b *body) Release() {
 	b.bytes = nil
 }
 
-// readBody reads a JSON body of at most limit bytes. The memory is reserved as the bytes come, not as the
-// caller announces them, so that an idle connection reserves nothing.
+// readBody reads a JSON body of at most limit bytes.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (*body, *Problem) {
 	if p := checkMediaType(r.Header); p != nil {
 		return nil, p
 	}
+	return s.readBytes(w, r, limit)
+}
+
+// readBytes reads a body of at most limit bytes, whatever it is. The memory is reserved as the bytes come, not as the
+// caller announces them, so that an idle connection reserves nothing.
+func (s *Server) readBytes(w http.ResponseWriter, r *http.Request, limit int64) (*body, *Problem) {
 	if r.ContentLength > limit {
 		drain(r)
 		return nil, tooLarge(limit)
@@ -129,9 +134,8 @@ func tooLarge(limit int64) *Problem {
 
 // checkMediaType accepts JSON, and no word about it. RFC 8259 knows no charset but UTF-8.
 func checkMediaType(h http.Header) *Problem {
-	if enc := strings.TrimSpace(h.Get("Content-Encoding")); enc != "" && !strings.EqualFold(enc, "identity") {
-		p := newProblem(CodeUnsupportedMedia, "The body must not be compressed (Content-Encoding).")
-		return &p
+	if p := checkEncoding(h); p != nil {
+		return p
 	}
 	given := h.Get("Content-Type")
 	if given == "" {
@@ -141,6 +145,15 @@ func checkMediaType(h http.Header) *Problem {
 	json := media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 	if charset, ok := params["charset"]; err != nil || !json || ok && !strings.EqualFold(charset, "utf-8") {
 		p := newProblem(CodeUnsupportedMedia, "The body must be application/json in UTF-8.")
+		return &p
+	}
+	return nil
+}
+
+// checkEncoding accepts bodies as they are only.
+func checkEncoding(h http.Header) *Problem {
+	if enc := strings.TrimSpace(h.Get("Content-Encoding")); enc != "" && !strings.EqualFold(enc, "identity") {
+		p := newProblem(CodeUnsupportedMedia, "The body must not be compressed (Content-Encoding).")
 		return &p
 	}
 	return nil

@@ -89,22 +89,6 @@ func (s *Server) readCopyBody(w http.ResponseWriter, r *http.Request, id protoco
 	return checkGrants(call.Items, s.grantsOf(call.Org))
 }
 
-// sandboxMayBe refuses a sandbox that is not there and will not come into being. An id that cannot exist is
-// one that is not there.
-func (s *Server) sandboxMayBe(org protocol.OrgID, id protocol.SandboxID) *Problem {
-	if protocol.ValidID(string(id)) {
-		if _, known := s.registry.Sandbox(org, id); known || s.cfg.AutoSandboxes {
-			return nil
-		}
-	}
-	message := "There is no such sandbox; register it with PUT /v1/sandboxes/{id}."
-	if !protocol.ValidID(string(id)) {
-		message = noSuchSandbox
-	}
-	p := newProblem(CodeSandboxNotFound, message)
-	return &p
-}
-
 func (s *Server) sandboxForUse(r *http.Request, org protocol.OrgID, id protocol.SandboxID) (Sandbox, *Problem) {
 	if known, ok := s.registry.Sandbox(org, id); ok {
 		return known, nil

@@ -24,6 +24,13 @@
 //
 // Upload sessions are those of package uploads; upload_*.go here are their routes, and upload_queue.go publishes one as a batch of one item.
 //
+// Notifications of other systems are read by package events, which tells the first problem of one only, and kept by package triggers; event_intake.go here are
+// their routes. What they take in memory while they are read is bounded for all of them together, and an org leaves a quarter of it to others.
+//
+// What rules ask for comes through trigger_queue.go: each item is checked as one of POST /v1/batches is, for the org as it is at that moment, and each batch is
+// named by its place in the journal of package triggers, so that it is the same one however often it is submitted. It tells its rule; one in which its failed
+// items are run again does not, for its caller asked for it, but its items keep the trail of the rules that led to them.
+//
 // # How a batch is accepted
 //
 // A batch of one page, without options that need feeding, is published with the call: an accept record that holds its

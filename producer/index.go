@@ -16,7 +16,7 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// batchIndex knows the batches of every org by age: about 150 bytes each, and its label. One watch a process feeds it. It is there to
+// batchIndex knows the batches of every org by age: about 170 bytes each, its label, and its rule. One watch a process feeds it. It is there to
 // list them; their states are read when they are shown.
 //
 // The front is ready while the index still loads: everything but the list works without it, and a list that is asked for
@@ -57,6 +57,7 @@ type indexed struct {
 	place
 
 	label string
+	rule  string              // "": a caller asked for it
 	final protocol.BatchState // once it was seen to have ended; it never changes again
 	void  bool                // it was refused while its manifest came in: there was never a batch
 	gone  bool
@@ -131,13 +132,14 @@ func (x *batchIndex) apply(w broker.Watched) {
 		Created time.Time         `json:"created"`
 		Total   int               `json:"total"`
 		Label   string            `json:"label"`
+		Rule    string            `json:"rule"`
 		State   protocol.Accepted `json:"state"`
 	}
 	if json.Unmarshal(w.Entry.Value, &r) != nil || protocol.AcceptKey(r.Org, r.Batch) != w.Entry.Key {
 		return
 	}
 	x.add(r.Org, indexed{
-		place: place{r.Created.UnixNano(), r.Batch}, label: r.Label, void: r.State == protocol.AcceptAbandoned && r.Total == 0,
+		place: place{r.Created.UnixNano(), r.Batch}, label: r.Label, rule: r.Rule, void: r.State == protocol.AcceptAbandoned && r.Total == 0,
 	})
 }
 
@@ -151,7 +153,7 @@ func (x *batchIndex) add(org protocol.OrgID, b indexed) {
 	}
 	if old := o.byID[b.id]; old != nil {
 		if old.place == b.place {
-			old.label, old.void, old.final = b.label, b.void, ""
+			old.label, old.rule, old.void, old.final = b.label, b.rule, b.void, ""
 			return
 		}
 		o.remove(old) // begun anew under its old name

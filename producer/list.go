@@ -114,11 +114,12 @@ type batchesQuery struct {
 	limit int
 	state protocol.BatchState
 	label string
+	rule  string
 }
 
 // mayMatch reports whether a batch is asked for, as far as the index can tell.
 func (q *batchesQuery) mayMatch(b *indexed) bool {
-	return !b.void && (q.label == "" || b.label == q.label) && (q.state == "" || b.final == "" || b.final == q.state)
+	return !b.void && (q.label == "" || b.label == q.label) && (q.rule == "" || b.rule == q.rule) && (q.state == "" || b.final == "" || b.final == q.state)
 }
 
 var batchStates = []protocol.BatchState{
@@ -128,7 +129,7 @@ var batchStates = []protocol.BatchState{
 
 func parseBatchesQuery(r *http.Request) (batchesQuery, *Problem) {
 	values := r.URL.Query()
-	q := batchesQuery{limit: defaultBatches, label: values.Get("label"), state: protocol.BatchState(values.Get("state"))}
+	q := batchesQuery{limit: defaultBatches, label: values.Get("label"), rule: values.Get("rule"), state: protocol.BatchState(values.Get("state"))}
 	refuse := func(message string) (batchesQuery, *Problem) {
 		p := newProblem(CodeInvalidRequest, message)
 		return q, &p

@@ -67,7 +67,7 @@ func TestListIsStable(t *testing.T) {
 	newDescription(t, apiDescription).check(t, "GET", "/v1/batches", page)
 }
 
-// TestListIsFiltered by state and label, also where the state is known from the index.
+// TestListIsFiltered by state, label and rule, also where the state is known from the index.
 func TestListIsFiltered(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -91,6 +91,12 @@ func TestListIsFiltered(t *testing.T) {
 		s.accept(0, func(a *protocol.Acceptance) { a.Chunks, a.State = 0, protocol.AcceptAbandoned }) // refused: there is no such batch
 	}
 	s.knows("one", 18)
+	var ruled []protocol.BatchID
+	for range 3 {
+		ruled = append([]protocol.BatchID{s.accept(2, func(a *protocol.Acceptance) { a.Rule, a.RuleVersion = "in", 2 }).Batch}, ruled...)
+	}
+	s.knows("one", 21)
+	byState[protocol.BatchQueued] = append(slices.Clone(ruled), byState[protocol.BatchQueued]...)
 	for range 2 { // the second time with what the index noted
 		for _, state := range batchStates {
 			if diff := cmp.Diff(byState[state], s.listed("one/read", "limit=2&state="+string(state), nil)); diff != "" {
@@ -103,8 +109,14 @@ func TestListIsFiltered(t *testing.T) {
 		if got := s.listed("one/read", "label=x", nil); got != nil {
 			t.Errorf("label x: %v", got)
 		}
-		if got := len(s.listed("one/read", "", nil)); got != 15 {
-			t.Errorf("%d batches, want 15", got)
+		if got := len(s.listed("one/read", "", nil)); got != 18 {
+			t.Errorf("%d batches, want 18", got)
+		}
+		if diff := cmp.Diff(ruled, s.listed("one/read", "limit=2&rule=in", nil)); diff != "" {
+			t.Errorf("rule (-want +got):\n%s", diff)
+		}
+		if got := s.listed("one/read", "rule=i", nil); got != nil {
+			t.Errorf("rule i: %v", got)
 		}
 	}
 }
@@ -145,7 +157,7 @@ func TestListWhileLoading(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.accept(1)
-	s.pipeline.views.index = newBatchIndex(s.batches)
+	s.serve(s.front())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.pipeline.list(ctx, "one", batchesQuery{limit: 1}); !errors.Is(err, errLoading) {

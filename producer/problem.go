@@ -77,6 +77,13 @@ const (
 	CodeUploadFailed        Code = "upload_failed"
 	CodeTooManyParts        Code = "too_many_parts_at_once"
 	CodeUploadNotPublished  Code = "upload_not_published"
+	CodeEventMalformed      Code = "event_malformed"
+	CodeEventsFull          Code = "events_full"
+	CodeRuleInvalid         Code = "rule_invalid"
+	CodeRuleNotFound        Code = "rule_not_found"
+	CodeSecretNotFound      Code = "secret_not_found"
+	CodeTooManyRules        Code = "too_many_rules"
+	CodeNotSweepable        Code = "rule_not_sweepable"
 )
 
 type problemKind struct {
@@ -93,6 +100,8 @@ var problemTable = map[Code]problemKind{
 	CodeBodyIncomplete:      {400, "The body ended early"},
 	CodePartOutOfRange:      {400, "The upload has no such part"},
 	CodePartLength:          {400, "The part has another length"},
+	CodeRuleInvalid:         {400, "The rules are not valid"},
+	CodeEventMalformed:      {400, "The notification cannot be read"},
 	CodeUnauthorized:        {401, "A valid API key is required"},
 	CodeForbidden:           {403, "The API key may not do this"},
 	CodeWrongOrg:            {403, "The API key belongs to another org"},
@@ -107,9 +116,13 @@ var problemTable = map[Code]problemKind{
 	CodeGrantNotFound:       {404, "Grant not found"},
 	CodeKeyNotFound:         {404, "API key not found"},
 	CodeDeadLetterNotFound:  {404, "Dead letter not found"},
+	CodeRuleNotFound:        {404, "Rule not found"},
+	CodeSecretNotFound:      {404, "Secret not found"},
 	CodeUploadNotFound:      {404, "Upload session not found"},
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIdempotencyConflict: {409, "The idempotency key was used for another request"},
+	CodeTooManyRules:        {409, "The org has as many rules or secrets as it may"},
+	CodeNotSweepable:        {409, "The rule has no bucket"},
 	CodeBatchOfUpload:       {409, "The batch publishes an upload session"},
 	CodeBatchEnded:          {409, "The batch has ended"},
 	CodeBatchCanceling:      {409, "The batch is being canceled"},
@@ -144,6 +157,7 @@ var problemTable = map[Code]problemKind{
 	CodeStorageUnavailable:  {503, "The storage is unavailable"},
 	CodeNoSpace:             {503, "The disk is nearly full"},
 	CodeUploadNotPublished:  {503, "The upload is not published yet"},
+	CodeEventsFull:          {503, "The queue of events is full"},
 	CodeShuttingDown:        {503, "The server is shutting down"},
 	CodeStillRunning:        {504, "The batch is still running"},
 }

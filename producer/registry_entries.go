@@ -231,17 +231,6 @@ type grants struct {
 	prefixes map[string][]string // by bucket
 }
 
-func (s *Server) grantsOf(org protocol.OrgID) grants {
-	if s.cfg.GrantAll && org == s.cfg.DefaultOrg {
-		return grants{all: true}
-	}
-	g := grants{prefixes: map[string][]string{}}
-	for _, one := range s.registry.Grants(org) {
-		g.prefixes[one.Bucket] = append(g.prefixes[one.Bucket], one.Prefix)
-	}
-	return g
-}
-
 func (g grants) cover(bucket, key string) bool {
 	return g.all || slices.ContainsFunc(g.prefixes[bucket], func(prefix string) bool {
 		return strings.HasPrefix(key, prefix)

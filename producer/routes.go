@@ -37,6 +37,21 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/dead-letters/{id}", RoleRead, s.showDead},
 		{"POST", "/v1/dead-letters/redrive", RoleCopy, s.redrive},
 
+		{"POST", "/v1/events/s3", RoleCopy, s.takeS3Events},
+		{"POST", "/v1/events/cloudevents", RoleCopy, s.takeCloudEvents},
+		{"OPTIONS", "/v1/events/cloudevents", RoleCopy, s.allowCloudEvents},
+
+		{"GET", "/v1/rules", RoleRead, s.withRules(s.listRules)},
+		{"POST", "/v1/rules", RoleAdmin, s.withRules(s.applyRules)},
+		{"POST", "/v1/rules/test", RoleRead, s.withRules(s.testRules)},
+		{"GET", "/v1/rules/{name}", RoleRead, s.withRules(s.showRule)},
+		{"DELETE", "/v1/rules/{name}", RoleAdmin, s.withRules(s.deleteRule)},
+		{"POST", "/v1/rules/{name}/sweep", RoleCopy, s.withRules(s.sweepRule)},
+
+		{"GET", "/v1/secrets", RoleRead, s.withRules(s.listSecrets)},
+		{"PUT", "/v1/secrets/{name}", RoleAdmin, s.withRules(s.putSecret)},
+		{"DELETE", "/v1/secrets/{name}", RoleAdmin, s.withRules(s.deleteSecret)},
+
 		{"POST", "/v1/presign", RoleCopy, s.presign},
 
 		{"PUT", "/v1/sandboxes/{id}", RoleCopy, s.putSandbox},

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/copyfleet/copyfleet/internal/observe"
+	"github.com/copyfleet/copyfleet/producer/triggers"
 	"github.com/copyfleet/copyfleet/producer/uploads"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// Dependencies are what the front needs around it. All but the last two are required, but where it says otherwise.
+// Dependencies are what the front needs around it. All are required, but where it says otherwise.
 type Dependencies struct {
 	Pipeline  *Pipeline
 	Registry  *Registry
@@ -21,6 +22,8 @@ type Dependencies struct {
 	Traces    *observe.Traces  // nil: no spans
 	Manifests Manifests        // optional; nil: manifests come in bodies only
 	Uploads   *uploads.Service // optional; nil: nothing can be uploaded
+
+	Triggers *triggers.Service // optional; nil: there are no rules, and events are not taken
 }
 
 // Presigner makes presigned URLs. It returns [ErrNoBucket] for a bucket that does not exist and is not to
@@ -71,19 +74,23 @@ type Check struct {
 
 // Server is the API front.
 type Server struct {
-	cfg       Config
+	*tenancy
+
 	pipeline  *Pipeline
 	waits     *waits
 	streaming *waits // event streams
 	reports   reports
-	registry  *Registry
 	presigner Presigner
 	health    Health
-	manifests Manifests        // may be nil
-	uploads   *uploads.Service // may be nil
+	manifests Manifests         // may be nil
+	uploads   *uploads.Service  // may be nil
+	events    eventStore        // may be nil
+	triggers  *triggers.Service // may be nil
 	metrics   *observe.Metrics
 	traces    *observe.Traces
 	budget    *budget
+	// eventMemory bounds what notifications take while they are being read.
+	eventMemory *budget
 	// partsAtOnce counts the parts of uploads that are being received: they are streamed, but each takes a buffer and a connection to the
 	// storage.
 	partsAtOnce *budget
@@ -103,22 +110,26 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg:       cfg,
+		tenancy:   &tenancy{cfg: cfg, registry: deps.Registry},
 		pipeline:  deps.Pipeline,
 		waits:     newWaits(),
 		streaming: newWaits(),
-		registry:  deps.Registry,
 		presigner: deps.Presigner,
 		health:    deps.Health,
 		manifests: deps.Manifests,
 		uploads:   deps.Uploads,
+		triggers:  deps.Triggers,
 
 		uploadPatience: progressWindow,
 		metrics:        deps.Metrics,
 		traces:         deps.Traces,
 		budget:         newBudget(cfg.MaxBuffered, cfg.MaxBody),
+		eventMemory:    newBudget(maxEventMemory, maxEventExpanded),
 		partsAtOnce:    newBudget(int64(cfg.MaxParts), 1),
 		document:       describe(cfg.Version),
+	}
+	if deps.Triggers != nil { // an interface around a nil pointer would not be nil
+		s.events, s.triggers = deps.Triggers, deps.Triggers
 	}
 	deps.Pipeline.backlog.limit = cfg.MaxQueued
 	s.handler = s.wrap(s.mux())

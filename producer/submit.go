@@ -218,7 +218,7 @@ func (in *intake) close() {
 // makeSandboxes lets the unknown sandboxes of a batch come into being. It runs when all of the batch is validated.
 func (c *itemCheck) makeSandboxes(ctx context.Context) error {
 	for id := range c.fresh {
-		sandbox, err := c.server.registry.EnsureSandbox(ctx, c.org, id)
+		sandbox, err := c.tenancy.registry.EnsureSandbox(ctx, c.org, id)
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,9 @@ func (s *share) take(n int64) bool {
 }
 
 func (s *share) release() {
+	if s.held == 0 { // also where nothing was ever taken, by anybody
+		return
+	}
 	s.budget.give(s.org, s.held)
 	s.held = 0
 }

@@ -38,7 +38,7 @@ var itemMembers = []string{"id", "src", "dest", "size", "sha256", "md5", "confli
 
 // itemCheck validates the items of one batch, as a copy call is validated, with bounded memory however many there are.
 type itemCheck struct {
-	server   *Server
+	tenancy  *tenancy
 	org      protocol.OrgID
 	grants   grants
 	defaults defaults
@@ -64,9 +64,9 @@ type defaults struct {
 	digest   protocol.Digest
 }
 
-func newItemCheck(s *Server, org protocol.OrgID, budget *share) *itemCheck {
+func newItemCheck(t *tenancy, org protocol.OrgID, budget *share) *itemCheck {
 	return &itemCheck{
-		server: s, org: org, grants: s.grantsOf(org), ids: newIDSet(budget),
+		tenancy: t, org: org, grants: t.grantsOf(org), ids: newIDSet(budget),
 		fresh: map[protocol.SandboxID]bool{}, refused: map[protocol.SandboxID]bool{},
 	}
 }
@@ -128,10 +128,10 @@ func (c *itemCheck) place(item *protocol.ManifestItem, at string) {
 
 // sandbox checks a sandbox that an item names: it is there or may come into being, and the workers that reach the others reach it.
 func (c *itemCheck) sandbox(id protocol.SandboxID, at string) {
-	known, ok := c.server.registry.Sandbox(c.org, id)
+	known, ok := c.tenancy.registry.Sandbox(c.org, id)
 	switch {
 	case ok:
-	case !c.server.cfg.AutoSandboxes:
+	case !c.tenancy.cfg.AutoSandboxes:
 		c.problems.add(at, faultNoSandbox, "There is no such sandbox; register it with PUT /v1/sandboxes/{id}.")
 		return
 	case !c.fresh[id] && len(c.fresh) == maxFresh:

@@ -74,7 +74,7 @@ func (s *Server) openIntake(w http.ResponseWriter, r *http.Request) (*intake, *P
 	if !in.budget.take(smallUpload) {
 		return nil, busy()
 	}
-	in.check = newItemCheck(s, org, in.budget)
+	in.check = newItemCheck(s.tenancy, org, in.budget)
 	p = in.begin(r, kind)
 	if p != nil {
 		in.drain()

@@ -39,7 +39,7 @@ func accesses() []access {
 		}
 	}
 	const sandbox, grants = "/v1/sandboxes/", "/v1/orgs/two/grants"
-	return append(uploadAccesses(), []access{
+	return slices.Concat(uploadAccesses(), ruleAccesses(), []access{
 		{
 			method: "POST", route: "/api/orgs/{orgId}/sandboxes/{sandboxId}/file/copy", need: RoleCopy, body: withPath("/a"),
 			header: []string{"Prefer", "respond-async"}, own: "/api/orgs/two/sandboxes/mine/file/copy", ok: 202,
@@ -98,7 +98,7 @@ func accesses() []access {
 		{method: "GET", route: "/readyz", own: "/readyz", ok: 200},
 		{method: "GET", route: "/metrics", own: "/metrics", ok: 404}, // none are collected here
 		{method: "GET", route: "/openapi.json", own: "/openapi.json", ok: 200},
-	}...)
+	})
 }
 
 func intoSandbox(id string) string {
@@ -139,6 +139,7 @@ func newTenants(t *testing.T) *tenants {
 	s.tell(&x.two, append(receiptsOf(protocol.ItemFailed, 0), receiptsOf(protocol.ItemSucceeded, 1, 2)...))
 	s.knows("one", 1)
 	s.knows("two", 1)
+	x.takeRules()
 	x.places = strings.NewReplacer(append(x.takeUploads(), "{own}", string(x.two.Batch), "{one}", string(x.one.Batch), "{gone}", string(protocol.NewBatchID()))...)
 	return x
 }
@@ -267,6 +268,7 @@ func (x *tenants) unharmed() {
 		x.Errorf("the batch of org one is wanted to %s", c.Wanted)
 	}
 	x.uploadUnharmed()
+	x.rulesUnharmed()
 	x.call("one/read", "GET", "/v1/sandboxes/box", "").want(200, "")
 	if got := decode[batchesView](x.call("one/read", "GET", "/v1/batches", "").want(200, "")); len(got.Items) != 1 {
 		x.Errorf("org one has %d batches", len(got.Items))

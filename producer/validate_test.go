@@ -112,6 +112,7 @@ var hostile = []struct {
 	{"file null", files(`null`), []string{"/files/0 missing"}},
 	{"file number", files(`1`), []string{"/files/0 wrong_type"}},
 	{"file empty", files(`{}`), []string{"/files/0/src missing", "/files/0/dest missing"}},
+	{"a trail of rules, which is not the caller's to say", files(`{"trail":["ORG/rule"],"src":` + goodSrc + `,"dest":` + goodDest + `}`), []string{"/files/0/trail unknown_member"}},
 	{"unknown in a file", files(`{"source":1,"src":` + goodSrc + `,"dest":` + goodDest + `}`), []string{"/files/0/source unknown_member"}},
 	{"id number", files(`{"id":7,"src":` + goodSrc + `,"dest":` + goodDest + `}`), []string{"/files/0/id wrong_type"}},
 	{"id too long", files(`{"id":"` + strings.Repeat("ä", 129) + `","src":` + goodSrc + `,"dest":` + goodDest + `}`), []string{"/files/0/id too_long"}},

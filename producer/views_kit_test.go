@@ -61,29 +61,44 @@ func newStage(t *testing.T) *stage {
 // open puts a new front on the same broker, as after a restart.
 func (s *stage) open(tune ...func(*Pipeline)) {
 	s.Helper()
+	pipeline := s.front()
+	for _, f := range tune {
+		f(pipeline)
+	}
+	s.serve(pipeline)
+	var following sync.WaitGroup
+	ctx, stop := context.WithCancel(s.Context())
+	following.Go(func() { pipeline.Follow(ctx) })
+	s.Cleanup(func() {
+		stop()
+		following.Wait()
+	})
+}
+
+// front is a pipeline on the same broker; it follows nothing yet.
+func (s *stage) front() *Pipeline {
+	s.Helper()
 	pipeline, err := NewPipeline(s.Context(), s.conn, s.sealer, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.Fatal(err)
 	}
-	for _, f := range tune {
-		f(pipeline)
-	}
-	s.pipeline = pipeline
-	s.server, err = New(Config{Logger: slog.New(slog.NewJSONHandler(s.log, nil))},
+	return pipeline
+}
+
+// serve answers calls from pipeline.
+func (s *stage) serve(pipeline *Pipeline) {
+	s.Helper()
+	server, err := New(Config{Logger: slog.New(slog.NewJSONHandler(s.log, nil))},
 		Dependencies{Pipeline: pipeline, Registry: s.registry, Presigner: s.signer, Health: s.health})
 	if err != nil {
 		s.Fatal(err)
 	}
-	var following sync.WaitGroup
-	ctx, stop := context.WithCancel(s.Context())
-	following.Go(func() { pipeline.Follow(ctx) })
-	srv := httptest.NewServer(s.server.Handler())
+	s.pipeline, s.server = pipeline, server
+	srv := httptest.NewServer(server.Handler())
 	s.url, s.client = srv.URL, srv.Client()
 	s.Cleanup(func() {
-		s.server.StopWaiting()
+		server.StopWaiting()
 		srv.Close()
-		stop()
-		following.Wait()
 	})
 }
 
