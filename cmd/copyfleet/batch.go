@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,8 @@ type batch struct {
 	MaxFailed  any          `json:"max_failed"`
 	RerunOf    string       `json:"rerun_of"`
 	Reruns     []string     `json:"reruns"`
+	Rule       string       `json:"rule"`
+	Version    int          `json:"rule_version"`
 	Webhook    *struct {
 		URL      string `json:"url"`
 		State    string `json:"state"`
@@ -208,6 +211,9 @@ func (b *batch) write(w io.Writer, term terminal, now time.Time) error {
 		t.field("ended", ago(b.EndedAt, now)+", after "+span(b.took(now)))
 	}
 	t.field("options", b.options())
+	if b.Rule != "" {
+		t.field("rule", b.Rule+", version "+strconv.Itoa(b.Version))
+	}
 	t.field("rerun of", b.RerunOf)
 	t.field("rerun in", strings.Join(b.Reruns, ", "))
 	if b.Webhook != nil {

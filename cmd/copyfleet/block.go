@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/copyfleet/copyfleet/internal/display"
 )
 
 // block is some lines on a terminal that are drawn again in the same place.
@@ -85,10 +87,10 @@ func cutPainted(line string, columns int) (string, int) {
 			b.WriteRune(r)
 			escape = r != 'm'
 		case cutOff:
-		case n+runeWidth(r) > columns:
+		case n+display.RuneWidth(r) > columns:
 			cutOff = true
 		default:
-			n += runeWidth(r)
+			n += display.RuneWidth(r)
 			b.WriteRune(r)
 		}
 	}

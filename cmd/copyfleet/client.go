@@ -124,25 +124,39 @@ var errAnswerTime = fmt.Errorf("the API did not answer within %s", answerTime)
 
 // call sends a request and decodes the answer into out, which may be nil. The answer's header comes back, too.
 func (c *client) call(ctx context.Context, method, path string, header http.Header, in, out any) (http.Header, error) {
-	var body io.Reader
-	length := int64(0)
+	var body []byte
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
-		body, length = bytes.NewReader(data), int64(len(data))
+		body = data
 		if header = header.Clone(); header == nil {
 			header = http.Header{}
 		}
 		header.Set("Content-Type", "application/json")
 	}
+	return c.callText(ctx, method, path, header, body, out)
+}
+
+// callText is call with a body as it is; nil: none.
+func (c *client) callText(ctx context.Context, method, path string, header http.Header, body []byte, out any) (http.Header, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, errAnswerTime)
 	defer cancel()
-	resp, err := c.send(ctx, method, path, header, body, length)
+	answer, err := c.exchange(ctx, method, path, header, body, out)
 	if errors.Is(err, errAnswerTime) {
 		err = exitWith(exitTemporary, "%s %s: %w", method, path, err)
 	}
+	return answer, err
+}
+
+// exchange is callText without a limit of time.
+func (c *client) exchange(ctx context.Context, method, path string, header http.Header, body []byte, out any) (http.Header, error) {
+	var in io.Reader
+	if body != nil {
+		in = bytes.NewReader(body)
+	}
+	resp, err := c.send(ctx, method, path, header, in, int64(len(body)))
 	if err != nil {
 		if resp == nil {
 			return nil, err

@@ -43,6 +43,13 @@ func TestCompletionBash(t *testing.T) {
 		{[]string{"upload", "follow.g"}, []string{"follow.go"}, nil},
 		{[]string{"upload", "--conflict", ""}, []string{"merge", "replace", "error"}, []string{"overwrite"}},
 		{[]string{"upload", "--"}, []string{"--resume", "--concurrency", "--exclude", "--spool-dir"}, []string{"--plan"}},
+		{[]string{"rules", ""}, []string{"apply", "list", "show", "delete", "test", "sweep"}, []string{"submit"}},
+		{[]string{"rules", "apply", "follow.g"}, []string{"follow.go"}, nil},
+		{[]string{"rules", "test", "--rules", "follow.g"}, []string{"follow.go"}, nil},
+		{[]string{"events", "send", "--type", ""}, []string{"s3", "cloudevents"}, nil},
+		{[]string{"events", "connect", "--"}, []string{"--arn", "--bucket", "--print-minio-env"}, []string{"--staging-bucket"}},
+		{[]string{"secrets", "set", "--value-file", "follow.g"}, []string{"follow.go"}, nil},
+		{[]string{"list", "--"}, []string{"--rule"}, nil},
 		{[]string{"presign", ""}, []string{"GET", "PUT", "POST"}, nil},
 	} {
 		got := completed(t, script, row.words...)

@@ -67,7 +67,7 @@ func (c *deadListCmd) Run(ctx context.Context, env *environment) error {
 		}
 	}
 	now := time.Now()
-	t := &table{header: []string{"DEAD LETTER", "ITEM", "STATE", "TRIES", "FAILED", "FROM", "TO", "WHY"}, right: map[int]bool{3: true}}
+	t := &table{Header: []string{"DEAD LETTER", "ITEM", "STATE", "TRIES", "FAILED", "FROM", "TO", "WHY"}, Right: map[int]bool{3: true}}
 	next, n, err := pages(ctx, api, "/v1/dead-letters", query, c.Limit, func(raw json.RawMessage) error {
 		if env.json {
 			return printJSON(env, raw)
@@ -76,7 +76,7 @@ func (c *deadListCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(raw, &d); err != nil {
 			return notPromised(err)
 		}
-		t.add(d.ID, d.ItemID, d.State, strconv.Itoa(d.Attempts), ago(d.FailedAt, now), d.Src, d.Dest, d.why())
+		t.Add(d.ID, d.ItemID, d.State, strconv.Itoa(d.Attempts), ago(d.FailedAt, now), d.Src, d.Dest, d.why())
 		return nil
 	})
 	if err != nil {

@@ -201,6 +201,7 @@ var readyHints = map[string]string{
 	"space":     "Make room on the disk of the data directory, or lower --min-free.",
 	"sandboxes": "Make the bucket that --sandboxes names.",
 	"registry":  "It comes back with NATS.",
+	"rules":     "They come back with NATS, whose streams CF_EVENTS and CF_TRIGGERS and bucket cf-rules hold them and their events.",
 }
 
 // machine looks at this machine.

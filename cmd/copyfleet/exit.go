@@ -51,10 +51,16 @@ func hinted(err error, hint string) error {
 // interrupted is the error of what ended with its context: by a signal, or by a limit that names itself as the cause.
 func interrupted(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return &exitError{code: exitCanceled, reason: "interrupted", err: fmt.Errorf("interrupted: %w", ctx.Err())}
+		return &exitError{code: exitCanceled, reason: "interrupted", err: interruption{ctx.Err()}}
 	}
 	return context.Cause(ctx) //nolint:wrapcheck // says what it was
 }
+
+// interruption says no more than that: that a context ended is how, and not why.
+type interruption struct{ error }
+
+func (interruption) Error() string   { return "interrupted" }
+func (i interruption) Unwrap() error { return i.error }
 
 // exitReasons are the words for exit codes whose error has none of its own.
 var exitReasons = map[int]string{
@@ -104,6 +110,8 @@ func describe(err error) failure {
 		}
 	} else {
 		switch {
+		case errors.Is(err, broker.ErrURL):
+			told.Exit = exitUsage
 		case errors.Is(err, broker.ErrUnavailable), errors.Is(err, lifecycle.ErrInUse), errors.Is(err, syscall.EADDRINUSE):
 			told.Exit = exitTemporary
 		case errors.Is(err, context.Canceled):

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/copyfleet/copyfleet/internal/sse"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -152,9 +153,9 @@ func (f *follow) stream(ctx context.Context) {
 	if resp.StatusCode != http.StatusOK {
 		return // 204: there is no more to come
 	}
-	in := newEvents(resp.Body, f.eventID, func() { watchdog.Reset(quiet) })
+	in := sse.NewReader(resp.Body, f.eventID, func() { watchdog.Reset(quiet) })
 	for !f.over() {
-		ev, err := in.next()
+		ev, err := in.Next()
 		if err != nil {
 			return
 		}
@@ -165,18 +166,18 @@ func (f *follow) stream(ctx context.Context) {
 }
 
 // take carries out one event. It returns false for one that cannot be right.
-func (f *follow) take(ev event) bool {
-	switch ev.name {
+func (f *follow) take(ev sse.Event) bool {
+	switch ev.Name {
 	case "batch":
 		var b batch
-		if err := json.Unmarshal(ev.data, &b); err != nil || b.ID != f.id {
+		if err := json.Unmarshal(ev.Data, &b); err != nil || b.ID != f.id {
 			return false
 		}
-		f.eventID = ev.id
+		f.eventID = ev.ID
 		f.tell(&b)
 	case "item":
 		var p itemProgress
-		if json.Unmarshal(ev.data, &p) == nil {
+		if json.Unmarshal(ev.Data, &p) == nil {
 			f.view.item(&p)
 		}
 	}

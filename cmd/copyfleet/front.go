@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,11 +96,17 @@ func (f *front) open(ctx, living context.Context, cfg frontConfig, conn *broker.
 	if err != nil {
 		return err
 	}
-	f.server, err = producer.New(producer.Config{
+	lets := producer.Config{
 		Logger: log, MaxWait: cfg.flags.MaxWait, AutoSandboxes: cfg.autoSandboxes, AutoBuckets: cfg.autoBuckets,
 		DefaultOrg: org, GrantAll: cfg.grantAll, Version: version, MaxQueued: cfg.flags.MaxQueued,
-	}, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Health: health(cfg.ready), Pipeline: pipeline,
-		Manifests: manifests{objects}, Uploads: sessions, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
+	}
+	rules, err := f.openTriggers(ctx, living, cfg, lets, conn, objects, sealer, pipeline, log)
+	if err != nil {
+		return err
+	}
+	f.server, err = producer.New(lets, producer.Dependencies{Registry: f.registry, Presigner: presigner{objects}, Pipeline: pipeline,
+		Health: health(append(slices.Clone(cfg.ready), readyCheck{"rules", rules.Ready})), Manifests: manifests{objects}, Uploads: sessions,
+		Triggers: rules, Metrics: cfg.telemetry.metrics, Traces: cfg.telemetry.traces})
 	if err != nil {
 		return exitWith(exitUsage, "%w", err)
 	}

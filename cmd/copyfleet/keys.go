@@ -81,7 +81,7 @@ func (c *keysListCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	now := time.Now()
-	t := &table{header: []string{"KEY", "ORG", "ROLE", "CREATED", "NAME"}}
+	t := &table{Header: []string{"KEY", "ORG", "ROLE", "CREATED", "NAME"}}
 	for _, raw := range answer.Keys {
 		if env.json {
 			if err := printJSON(env, raw); err != nil {
@@ -93,7 +93,7 @@ func (c *keysListCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(raw, &key); err != nil {
 			return notPromised(err)
 		}
-		t.add(key.ID, key.Org, key.Role, ago(key.Created, now), key.Name)
+		t.Add(key.ID, key.Org, key.Role, ago(key.Created, now), key.Name)
 	}
 	return listed(env, t, len(answer.Keys), "", "keys")
 }

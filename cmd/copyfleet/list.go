@@ -14,6 +14,7 @@ type listCmd struct {
 	clientFlags
 	State string `help:"Only batches in this state." enum:"accepting,queued,running,paused,canceling,succeeded,completed_with_errors,failed,canceled," default:"" placeholder:"STATE"`
 	Label string `help:"Only batches with this label." placeholder:"TEXT"`
+	Rule  string `help:"Only batches of this rule." placeholder:"NAME"`
 	Limit int    `help:"Batches to list, at most; 0: all." default:"20" placeholder:"N"`
 }
 
@@ -34,15 +35,15 @@ func (c *listCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	query := url.Values{}
-	for name, value := range map[string]string{"state": c.State, "label": c.Label} {
+	for name, value := range map[string]string{"state": c.State, "label": c.Label, "rule": c.Rule} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
 	now, term := time.Now(), terminalOf(env.stdout)
 	t := &table{
-		header: []string{"BATCH", "STATE", "ITEMS", "FAILED", "BYTES", "CREATED", "LABEL"},
-		right:  map[int]bool{2: true, 3: true, 4: true}, paint: term.statePaint(1),
+		Header: []string{"BATCH", "STATE", "ITEMS", "FAILED", "BYTES", "CREATED", "LABEL"},
+		Right:  map[int]bool{2: true, 3: true, 4: true}, Paint: term.statePaint(1),
 	}
 	next, n, err := pages(ctx, api, "/v1/batches", query, c.Limit, func(raw json.RawMessage) error {
 		if env.json {
@@ -52,7 +53,7 @@ func (c *listCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(raw, &b); err != nil {
 			return notPromised(err)
 		}
-		t.add(b.ID, string(b.State), number(b.Counts.ended())+"/"+number(b.Total), number(b.Counts.Failed), size(b.Bytes), ago(b.CreatedAt, now), b.Label)
+		t.Add(b.ID, string(b.State), number(b.Counts.ended())+"/"+number(b.Total), number(b.Counts.Failed), size(b.Bytes), ago(b.CreatedAt, now), b.Label)
 		return nil
 	})
 	if err != nil {
@@ -78,8 +79,8 @@ func listed(env *environment, t *table, n int, next, what string) error {
 		if _, err := fmt.Fprintf(env.stdout, "no %s\n", what); err != nil || next == "" {
 			return wrapPrint(err)
 		}
-	} else if err := t.write(env.stdout); err != nil {
-		return err
+	} else if err := t.Write(env.stdout); err != nil {
+		return wrapPrint(err)
 	}
 	if next == "" {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -84,4 +85,6 @@ type environment struct {
 	stdout, stderr io.Writer
 	log            *slog.Logger
 	json           bool
+
+	noting sync.Mutex // notes come from several goroutines at once
 }

@@ -88,7 +88,7 @@ func (c *orgsListCmd) Run(ctx context.Context, env *environment) error {
 	if err := api.get(ctx, grantsPath(c.Org), nil, &answer); err != nil {
 		return err
 	}
-	now, t := time.Now(), &table{header: []string{"BUCKET", "PREFIX", "GRANTED"}}
+	now, t := time.Now(), &table{Header: []string{"BUCKET", "PREFIX", "GRANTED"}}
 	for _, raw := range answer.Grants {
 		if env.json {
 			if err := printJSON(env, raw); err != nil {
@@ -104,7 +104,7 @@ func (c *orgsListCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(raw, &g); err != nil {
 			return notPromised(err)
 		}
-		t.add(g.Bucket, g.Prefix, ago(g.Created, now))
+		t.Add(g.Bucket, g.Prefix, ago(g.Created, now))
 	}
 	return listed(env, t, len(answer.Grants), "", "grants")
 }
@@ -116,7 +116,7 @@ func listOrgs(ctx context.Context, env *environment, api *client) error {
 	if err := api.get(ctx, "/v1/orgs", nil, &answer); err != nil {
 		return err
 	}
-	t := &table{header: []string{"ORG", "KEYS", "SANDBOXES", "GRANTS"}, right: map[int]bool{1: true, 2: true, 3: true}}
+	t := &table{Header: []string{"ORG", "KEYS", "SANDBOXES", "GRANTS"}, Right: map[int]bool{1: true, 2: true, 3: true}}
 	for _, raw := range answer.Orgs {
 		if env.json {
 			if err := printJSON(env, raw); err != nil {
@@ -133,7 +133,7 @@ func listOrgs(ctx context.Context, env *environment, api *client) error {
 		if err := json.Unmarshal(raw, &o); err != nil {
 			return notPromised(err)
 		}
-		t.add(o.ID, number(o.Keys), number(o.Sandboxes), number(o.Grants))
+		t.Add(o.ID, number(o.Keys), number(o.Sandboxes), number(o.Grants))
 	}
 	return listed(env, t, len(answer.Orgs), "", "orgs")
 }

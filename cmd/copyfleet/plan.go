@@ -79,8 +79,8 @@ func (p *plan) json(env *environment) error {
 
 func (p *plan) text(env *environment, sum *planSummary) error {
 	t := &table{
-		header: []string{"ITEM", "ID", "ACTION", "SIZE", "FROM", "TO", "PROBLEMS"},
-		right:  map[int]bool{0: true, 3: true}, paint: terminalOf(env.stdout).statePaint(2),
+		Header: []string{"ITEM", "ID", "ACTION", "SIZE", "FROM", "TO", "PROBLEMS"},
+		Right:  map[int]bool{0: true, 3: true}, Paint: terminalOf(env.stdout).statePaint(2),
 	}
 	for _, raw := range p.Items {
 		var it plannedItem
@@ -91,10 +91,10 @@ func (p *plan) text(env *environment, sum *planSummary) error {
 		if it.Src.Size != nil {
 			bytes = size(*it.Src.Size)
 		}
-		t.add(strconv.Itoa(it.Index), it.ID, it.Action, bytes, it.Src.Location, it.Dest.Location, it.troubles())
+		t.Add(strconv.Itoa(it.Index), it.ID, it.Action, bytes, it.Src.Location, it.Dest.Location, it.troubles())
 	}
-	if err := t.write(env.stdout); err != nil {
-		return err
+	if err := t.Write(env.stdout); err != nil {
+		return wrapPrint(err)
 	}
 	text := fmt.Sprintf("%s: %s copy, %s overwrite, %s fail", several(sum.Total, "item", "items"), number(sum.Copy), number(sum.Overwrite), number(sum.Fail))
 	if sum.Skip > 0 {

@@ -7,6 +7,8 @@ import (
 
 // note tells something beside the output, on the standard error.
 func (env *environment) note(text string) {
+	env.noting.Lock()
+	defer env.noting.Unlock()
 	if line, err := json.Marshal(map[string]string{"note": text}); env.json && err == nil {
 		_, _ = fmt.Fprintf(env.stderr, "%s\n", line) // nobody to tell
 		return

@@ -12,22 +12,26 @@ import (
 
 // problem is what the API answers to a call that it refuses.
 type problem struct {
-	Status  int    `json:"status"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Errors  []struct {
-		Pointer string `json:"pointer"`
-		Message string `json:"message"`
-		Line    int    `json:"line,omitempty"` // of a manifest, from 1; 0: it has no lines
-	} `json:"errors,omitempty"`
-	Total  int `json:"errors_total,omitempty"`
-	Checks []struct {
+	Status  int       `json:"status"`
+	Code    string    `json:"code"`
+	Message string    `json:"message"`
+	Errors  []mistake `json:"errors,omitempty"`
+	Total   int       `json:"errors_total,omitempty"`
+	Checks  []struct {
 		Name    string `json:"name"`
 		OK      bool   `json:"ok"`
 		Message string `json:"message"`
 	} `json:"checks,omitempty"`
 
 	after time.Duration // what the answer asks to wait before the next try; 0: nothing
+}
+
+// mistake is something wrong with what was sent.
+type mistake struct {
+	Pointer string `json:"pointer"`
+	Message string `json:"message"`
+	Line    int    `json:"line,omitempty"` // of a manifest or a file of rules, from 1; 0: it has no lines
+	File    string `json:"file,omitempty"` // of rules, as it was named to the command
 }
 
 // shownErrors is how many of a manifest's errors are told.
@@ -49,24 +53,19 @@ func (p *problem) Error() string {
 	var text strings.Builder
 	list := p.Errors
 	message := clean(p.Message)
-	if len(list) > 0 && list[0].Line > 0 { // the API's sentence is for those who see nothing else
+	switch { // the API's sentence is for those who see nothing else
+	case len(list) > 0 && list[0].File != "":
+		message = "the rules have " + p.mistakes() + "; nothing was done"
+	case len(list) > 0 && list[0].Line > 0:
 		message = "the manifest has " + p.mistakes() + "; nothing was accepted"
 	}
 	text.WriteString(message + " (" + clean(p.Code) + ")")
-	if len(list) == 1 && list[0].Line == 0 {
+	if len(list) == 1 && list[0].Line == 0 && list[0].File == "" {
 		list = nil // the message says it
 	}
 	for _, e := range list[:min(len(list), shownErrors)] {
 		text.WriteString("\n  ")
-		if e.Line > 0 {
-			text.WriteString("line " + strconv.Itoa(e.Line))
-			if member := strings.TrimPrefix(e.Pointer, "/line/"+strconv.Itoa(e.Line)); member != "" {
-				text.WriteString(", " + clean(member))
-			}
-		} else {
-			text.WriteString(clean(e.Pointer))
-		}
-		text.WriteString(": " + clean(e.Message))
+		text.WriteString(e.String())
 	}
 	if more := max(p.Total, len(p.Errors)) - shownErrors; more > 0 && len(list) > 0 {
 		open := ""
@@ -76,6 +75,32 @@ func (p *problem) Error() string {
 		text.WriteString("\n  and " + number(more) + open + " more")
 	}
 	return text.String()
+}
+
+// String tells a mistake on one line; one in a file as compilers do, so that editors find it.
+func (e *mistake) String() string {
+	at := clean(e.Pointer)
+	switch {
+	case e.File != "" && e.Line > 0:
+		return clean(e.File) + ":" + strconv.Itoa(e.Line) + ": " + e.field(at)
+	case e.File != "":
+		return clean(e.File) + ": " + e.field(at)
+	case e.Line > 0:
+		line := strconv.Itoa(e.Line)
+		if at = clean(strings.TrimPrefix(e.Pointer, "/line/"+line)); at != "" {
+			at = ", " + at
+		}
+		at = "line " + line + at
+	}
+	return at + ": " + clean(e.Message)
+}
+
+// field tells the message after the field that it is about, if it is about one.
+func (e *mistake) field(name string) string {
+	if name == "" {
+		return clean(e.Message)
+	}
+	return name + ": " + clean(e.Message)
 }
 
 // refusal is the error of an answer that is not what was asked for.
@@ -96,7 +121,7 @@ func refusal(resp *http.Response, body []byte) error {
 }
 
 // problemHints say what a person may do about some codes.
-var problemHints = map[string]string{
+var problemHints = map[string]string{ //nolint:gosec // the names of flags and commands are no credentials
 	"unauthorized":           "The key is wrong or was revoked: --api-key (COPYFLEET_API_KEY).",
 	"forbidden":              "The key's role does not allow this; an admin makes keys with \"copyfleet keys create\".",
 	"bucket_not_granted":     "An admin grants buckets: copyfleet orgs grant ORG BUCKET[/PREFIX]",
@@ -114,6 +139,8 @@ var problemHints = map[string]string{
 	"upload_not_found":       "Uploads that have ended are forgotten after a day. Without --resume, another one is begun.",
 	"upload_expired":         "Without --resume, another one is begun.",
 	"staging_quota_exceeded": "Other uploads hold the room of this sandbox; it comes back when they end.",
+	"rule_not_found":         "\"copyfleet rules list\" shows the rules there are.",
+	"secret_not_found":       "\"copyfleet secrets list\" shows the names of the secrets there are.",
 	"batch_ended":            "\"copyfleet show BATCH\" tells how it ended; \"copyfleet retry BATCH\" runs its failed items again.",
 }
 

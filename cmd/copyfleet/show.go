@@ -113,8 +113,8 @@ type itemTable struct {
 
 func newItemTable(env *environment) itemTable {
 	return itemTable{&table{
-		header: []string{"ITEM", "ID", "STATE", "BYTES", "TRIES", "FROM", "TO", "WHY"},
-		right:  map[int]bool{0: true, 3: true, 4: true}, paint: terminalOf(env.stdout).statePaint(2),
+		Header: []string{"ITEM", "ID", "STATE", "BYTES", "TRIES", "FROM", "TO", "WHY"},
+		Right:  map[int]bool{0: true, 3: true, 4: true}, Paint: terminalOf(env.stdout).statePaint(2),
 	}, time.Now()}
 }
 
@@ -123,7 +123,7 @@ func (t itemTable) item(raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &it); err != nil {
 		return notPromised(err)
 	}
-	t.add(strconv.Itoa(it.Index), it.ID, string(it.State), it.moved(), strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(t.now))
+	t.Add(strconv.Itoa(it.Index), it.ID, string(it.State), it.moved(), strconv.Itoa(len(it.Attempts)), it.Src, it.Dest, it.why(t.now))
 	return nil
 }
 

@@ -40,7 +40,7 @@ func stagedAt(t *testing.T, f s3Flags) (staged, *object.Store) {
 func TestStaged(t *testing.T) {
 	t.Parallel()
 	server := miniotest.Shared(t)
-	s, _ := stagedAt(t, s3Flags{Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey})
+	s, _ := stagedAt(t, s3Flags{endpointFlags: endpointFlags{Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey}})
 	const key = "ORG-a/SBX-1/UPL-1"
 	multipart, err := s.Begin(t.Context(), key, 6, 5)
 	if err != nil {
@@ -107,8 +107,8 @@ func expectBody(t *testing.T, err, want error) {
 func TestStagedRefused(t *testing.T) {
 	t.Parallel()
 	server := miniotest.Shared(t)
-	wrong, _ := stagedAt(t, s3Flags{Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: "wrong-secret"})
-	away, _ := stagedAt(t, s3Flags{Endpoint: "http://127.0.0.1:1", AccessKey: "k", SecretKey: "nobodys-secret"})
+	wrong, _ := stagedAt(t, s3Flags{endpointFlags: endpointFlags{Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: "wrong-secret"}})
+	away, _ := stagedAt(t, s3Flags{endpointFlags: endpointFlags{Endpoint: "http://127.0.0.1:1", AccessKey: "k", SecretKey: "nobodys-secret"}})
 	for _, c := range []struct {
 		s    staged
 		want error
@@ -153,7 +153,7 @@ func TestStagingErrors(t *testing.T) {
 // TestStagingBucketIsKept refuses sandboxes in the bucket of uploads, and a bucket that is none.
 func TestStagingBucketIsKept(t *testing.T) {
 	t.Parallel()
-	_, objects := stagedAt(t, s3Flags{Endpoint: "http://127.0.0.1:1", AccessKey: "k", SecretKey: "s"})
+	_, objects := stagedAt(t, s3Flags{endpointFlags: endpointFlags{Endpoint: "http://127.0.0.1:1", AccessKey: "k", SecretKey: "s"}})
 	if _, err := reserveSandboxes("s3://copyfleet-staging/boxes", objects); err == nil || !strings.Contains(err.Error(), "uploads") {
 		t.Errorf("sandboxes among the uploads: %v", err)
 	}

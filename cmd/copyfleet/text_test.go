@@ -1,58 +1,13 @@
 package main
 
 import (
-	"strings"
 	"testing"
 	"time"
-	"unicode"
-	"unicode/utf8"
-
-	"pgregory.net/rapid"
 )
 
-func TestClean(t *testing.T) {
+func TestRate(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{
-		"plain":             "plain",
-		"grüße, 世界 🙂":       "grüße, 世界 🙂",
-		"\x1b[2J\x07":       `\x1b[2J\x07`,
-		"a\nb\tc\rd":        `a\x0ab\x09c\x0dd`,
-		"\u009b31m":         `\u009b31m`,
-		"\xff\xfe":          `\xff\xfe`,
-		"evil\u202Etxt.exe": `evil\u202etxt.exe`,
-		"a\u2028b":          `a\u2028b`,
-		"\x7f":              `\x7f`,
-		"\U000E0041":        `\U000e0041`,
-	} {
-		if got := clean(text); got != want {
-			t.Errorf("clean(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
-func TestCleanAlways(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(r *rapid.T) {
-		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })).Draw(r, "text")
-		got := clean(text)
-		if strings.ContainsFunc(got, unicode.IsControl) || !utf8.ValidString(got) {
-			r.Fatalf("clean(%q) = %q", text, got)
-		}
-		if clean(got) != got {
-			r.Fatalf("clean is not stable for %q", text)
-		}
-	})
-}
-
-func TestFigures(t *testing.T) {
-	t.Parallel()
-	for got, want := range map[string]string{
-		size(0): "0 B", size(1023): "1023 B", size(1024): "1.0 KiB", size(1536): "1.5 KiB", size(5 << 30): "5.0 GiB", size(1 << 62): "4.0 EiB",
-		number(0): "0", number(999): "999", number(1000): "1,000", number(1234567): "1,234,567", number(-1000): "-1,000",
-		rate(0.25): "0.2/s", rate(12345.6): "12,345/s",
-		span(20 * time.Millisecond): "20 ms", span(1500 * time.Millisecond): "1.5 s", span(59 * time.Second): "59 s",
-		span(61 * time.Second): "1 min 01 s", span(3661 * time.Second): "1 h 01 min", span(49 * time.Hour): "2 d 1 h", span(-time.Second): "0 ms",
-	} {
+	for got, want := range map[string]string{rate(0.25): "0.2/s", rate(12345.6): "12,345/s"} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -77,21 +32,6 @@ func TestAgo(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
-	t.Parallel()
-	tab := &table{header: []string{"NAME", "N", "TEXT"}, right: map[int]bool{1: true}}
-	tab.add("世界", "5", "x\x1b[0m")
-	tab.add("ab", "1,000", "")
-	var b strings.Builder
-	if err := tab.write(&b); err != nil {
-		t.Fatal(err)
-	}
-	want := "NAME      N  TEXT\n世界      5  x\\x1b[0m\nab    1,000\n"
-	if b.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
-	}
-}
-
 func TestBlock(t *testing.T) {
 	t.Parallel()
 	line, w := cutPainted("\x1b[31mabcdef\x1b[0mghi", 4)
@@ -101,7 +41,27 @@ func TestBlock(t *testing.T) {
 	if line, w := cutPainted("世界x", 3); line != "世" || w != 2 {
 		t.Errorf("got %q of width %d", line, w)
 	}
-	if got := cut("abcdef", 4); got != "abc…" {
-		t.Errorf("got %q", got)
+}
+
+// TestASCIIOnly is for locales that name another set of characters, and not where none is set.
+func TestASCIIOnly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		all, ctype, lang string
+		want             bool
+	}{
+		{"", "", "", false},
+		{"", "", "en_US.UTF-8", false},
+		{"", "", "C.utf8", false},
+		{"", "", "C", true},
+		{"", "", "de_DE.ISO-8859-1", true},
+		{"POSIX", "", "en_US.UTF-8", true},
+		{"", "C", "en_US.UTF-8", true},
+		{"en_US.UTF-8", "C", "C", false},
+	} {
+		env := map[string]string{"LC_ALL": c.all, "LC_CTYPE": c.ctype, "LANG": c.lang}
+		if got := asciiOnly(func(name string) string { return env[name] }); got != c.want {
+			t.Errorf("%v: %v", env, got)
+		}
 	}
 }

@@ -76,6 +76,7 @@ type upFleet struct {
 	data    *lifecycle.DataDir
 	server  *broker.Server // nil with --nats-url
 	conn    *broker.Conn
+	s3      *s3server.Server // nil with --s3-endpoint
 	objects *object.Store
 	staging *object.Staging
 	front   *front
@@ -187,6 +188,7 @@ func (u *upFleet) startS3(ctx context.Context) error {
 		if err != nil {
 			return err //nolint:wrapcheck // says what it was
 		}
+		u.s3 = server
 		u.onClose(server.Close)
 		endpoint = server.URL()
 	}
@@ -261,9 +263,27 @@ func (u *upFleet) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	u.tellEvents(ctx, api.Org)
 	u.ready.API, u.ready.Org, u.ready.APIKey, u.ready.Data = u.front.url(), api.Org, api.APIKey, u.data.Path()
 	return nil
 }
+
+// tellEvents has the embedded S3 tell of its objects, as another store is made to by "copyfleet events connect". What the fleet keeps for itself
+// there is nobody's event.
+func (u *upFleet) tellEvents(ctx context.Context, org string) {
+	if u.s3 == nil {
+		return
+	}
+	u.s3.Tell(ctx, s3server.Listener{Skip: u.objects.Reserved, Publish: func(ctx context.Context, notification []byte) error {
+		ctx, cancel := context.WithTimeout(ctx, tellLimit)
+		defer cancel()
+		_, err := u.conn.PublishEvent(ctx, protocol.OrgID(org), protocol.EventS3, nil, notification)
+		return err //nolint:wrapcheck // logged, with what it was
+	}})
+}
+
+// tellLimit is how long the broker may take for a notification before it is told once more.
+const tellLimit = 10 * time.Second
 
 // room says why nothing may be accepted now. An external NATS looks after its own disk.
 func (u *upFleet) room() error {

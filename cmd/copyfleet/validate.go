@@ -111,7 +111,7 @@ func (f natsFlags) check() error {
 	return nil
 }
 
-func (f s3Flags) check() error {
+func (f endpointFlags) check() error {
 	if (f.AccessKey == "") != (f.SecretKey == "") {
 		return errors.New("--s3-access-key and --s3-secret-key: give both or none")
 	}
