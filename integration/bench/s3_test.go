@@ -11,13 +11,13 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// startMinIO runs a MinIO of the benchmark's own and returns its endpoint.
-func startMinIO(b *testing.B) string {
+// startMinIO runs a MinIO of the benchmark's own and returns its endpoint. env are more settings.
+func startMinIO(b *testing.B, env ...string) string {
 	b.Helper()
 	path := program(b, "COPYFLEET_MINIO", "make .tools/minio")
 	address := freeAddress(b)
 	cmd := exec.Command(path, "server", b.TempDir(), "--quiet", "--address", address, "--console-address", freeAddress(b))
-	cmd.Env = environ("MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
+	cmd.Env = append(environ("MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off"), env...)
 	p := start(b, cmd)
 	p.answers(b, http.MethodGet, "http://"+address+"/minio/health/ready")
 	return "http://" + address

@@ -15,9 +15,14 @@ import (
 	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
 )
 
-var update = flag.Bool("update", false, "write what the examples print into docs/cli.md")
+var update = flag.Bool("update", false, "write what the examples print into the documents")
 
-const cliDoc = "../../docs/cli.md"
+// The documents whose commands are run.
+const (
+	cliDoc    = "../../docs/cli.md"
+	eventsDoc = "../../docs/events.md"
+	benchDoc  = "../../docs/bench.md"
+)
 
 // The addresses of the document: the API, the store, and the web server of the examples. The test has others, as it is not alone.
 const docAPI, docS3, docServer = "127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:17480"
@@ -25,12 +30,37 @@ const docAPI, docS3, docServer = "127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:
 // example is a command of the document with what is said to come of it.
 type example struct {
 	command, output string
+	silent          bool // it is only run; nothing is said of what it prints
 }
+
+// codeBlock is a block with commands: console with what they print, sh without that.
+var codeBlock = regexp.MustCompile("(?s)```(console|sh)\n(.*?)```\n")
 
 var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```\n")
 
-// shellBlock is what is to be run without looking at what it prints. Only the first one is for here: it starts what the others use.
-var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```\n")
+// endOfRun stands in a document before the blocks that are for another place than this one.
+const endOfRun = "<!-- what follows is not run by the tests -->"
+
+// commandsOf returns the commands of a document: the block that starts the fleet, and all others.
+func commandsOf(t *testing.T, text string) (begin string, all []example) {
+	t.Helper()
+	text, _, _ = strings.Cut(text, endOfRun)
+	blocks := codeBlock.FindAllStringSubmatch(text, -1)
+	if len(blocks) == 0 || blocks[0][1] != "sh" || !strings.Contains(blocks[0][2], "copyfleet up &") {
+		t.Fatal("the document does not start a fleet")
+	}
+	for _, block := range blocks[1:] {
+		if block[1] == "sh" {
+			all = append(all, example{command: block[2], silent: true})
+			continue
+		}
+		all = append(all, examplesOf(block[2])...)
+	}
+	if len(strings.Split(text, "copyfleet ")) < 20 {
+		t.Fatalf("the document has %d examples", len(all))
+	}
+	return blocks[0][2], all
+}
 
 // examplesOf returns the commands of a block.
 func examplesOf(block string) []example {
@@ -78,42 +108,48 @@ func steady(output string) string {
 	return strings.TrimSpace(output)
 }
 
-// The document's commands run as written, and print what it says.
+// The commands of the documents run as written, and print what they say.
 func TestDocument(t *testing.T) {
 	t.Parallel()
+	for name, path := range map[string]string{"cli": cliDoc, "events": eventsDoc, "bench": benchDoc} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			runDocument(t, path)
+		})
+	}
+}
+
+func runDocument(t *testing.T, path string) {
+	t.Helper()
 	f := mixtest.NewUp(t) // for its addresses: the document starts the fleet
-	text, err := os.ReadFile(cliDoc)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []example
-	for _, block := range consoleBlock.FindAllStringSubmatch(string(text), -1) {
-		all = append(all, examplesOf(block[1])...)
-	}
-	if len(all) < 20 {
-		t.Fatalf("the document has %d examples", len(all))
-	}
-	first := shellBlock.FindSubmatch(text)
-	if len(first) < 2 || !strings.Contains(string(first[1]), "copyfleet up &") {
-		t.Fatal("the document does not start a fleet")
-	}
-	printed := runExamples(t, f, string(first[1]), all)
-	for i := range all {
-		if got := steady(printed[i]); got != steady(all[i].output) && !*update {
-			t.Errorf("$ %s\nprinted\n%s\nand the document says\n%s\n\ngo test ./integration/commandline -run Document -update writes it anew", all[i].command, printed[i], all[i].output)
+	begin, all := commandsOf(t, string(text))
+	printed := runExamples(t, f, begin, all)
+	shown := make([]string, 0, len(all))
+	for i, e := range all {
+		if e.silent {
+			continue
+		}
+		shown = append(shown, "$ "+e.command+"\n"+printed[i])
+		if got := steady(printed[i]); got != steady(e.output) && !*update {
+			t.Errorf("$ %s\nprinted\n%s\nand the document says\n%s\n\ngo test ./integration/commandline -run Document -update writes it anew", e.command, printed[i], e.output)
 		}
 	}
 	if *update {
-		i := 0
-		fresh := consoleBlock.ReplaceAllStringFunc(string(text), func(block string) string {
-			var b strings.Builder
-			for range examplesOf(consoleBlock.FindStringSubmatch(block)[1]) {
-				b.WriteString("$ " + all[i].command + "\n" + printed[i])
-				i++
-			}
-			return "```console\n" + b.String() + "```\n"
+		run, rest, ended := strings.Cut(string(text), endOfRun)
+		fresh := consoleBlock.ReplaceAllStringFunc(run, func(block string) string {
+			n := len(examplesOf(consoleBlock.FindStringSubmatch(block)[1]))
+			said := strings.Join(shown[:n], "")
+			shown = shown[n:]
+			return "```console\n" + said + "```\n"
 		})
-		if err := os.WriteFile(cliDoc, []byte(fresh), 0o644); err != nil {
+		if ended {
+			fresh += endOfRun + rest
+		}
+		if err := os.WriteFile(path, []byte(fresh), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +169,11 @@ func runExamples(t *testing.T, f *mixtest.Fleet, begin string, all []example) []
 		"mark() { local code=$?; printf '\\001%s\\001' \"$1\"; return $code; }\n" +
 		"trap 'kill $(jobs -p); wait' EXIT\n" + theirs.Replace(begin)
 	for i, e := range all {
-		script += fmt.Sprintf("mark %d\n%s\n", i, theirs.Replace(e.command))
+		command := theirs.Replace(e.command)
+		if e.silent { // what is not compared must at least go well
+			command = "set -e\n" + command + "set +e"
+		}
+		script += fmt.Sprintf("mark %d\n%s\n", i, command)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

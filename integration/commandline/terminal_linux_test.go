@@ -3,9 +3,12 @@ package commandline
 import (
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -168,5 +171,40 @@ func TestHostileNames(t *testing.T) {
 	shown := expect(t, f, allSucceeded, "show", id, "--items").Stdout
 	if strings.ContainsAny(shown, "\x1b\u202e") || !strings.Contains(shown, `\u202e`) {
 		t.Errorf("printed %q", shown)
+	}
+}
+
+// A secret is asked for on a terminal, and nothing of what is typed is shown.
+func TestSecretIsAskedFor(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Value
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what is missing fails the comparison
+		sent.Store(r.Method + " " + r.URL.Path + " " + string(body))
+		_, _ = w.Write([]byte(`{"name":"token"}`))
+	}))
+	defer api.Close()
+	f := mixtest.NewUp(t)
+	for _, row := range []struct {
+		typed [2]string
+		exit  int
+		says  string
+		sent  any
+	}{
+		{[2]string{"hidden-1\r", "other\r"}, usage, "not the same", nil},
+		{[2]string{"hidden-1\r", "\x03"}, canceled, "interrupted", nil},
+		{[2]string{"hidden-1\r", "hidden-1\r"}, allSucceeded, "set: token", `PUT /v1/secrets/token {"value":"hidden-1"}`},
+	} {
+		s := onScreen(t, f, 80, 24, nil, "secrets", "set", "token", "--url", api.URL, "--api-key", "k")
+		for i, question := range []string{"Secret: ", "Again: "} {
+			s.shows(question)
+			if _, err := s.master.WriteString(row.typed[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exit, text := s.end()
+		if exit != row.exit || !strings.Contains(text, row.says) || strings.Contains(text, "hidden") || sent.Load() != row.sent {
+			t.Errorf("%q: %d\n%q\nsent %v", row.typed, exit, text, sent.Load())
+		}
 	}
 }

@@ -53,6 +53,9 @@ var elsewhere = map[failpoint.Point]string{
 	failpoint.SweepAsked: "TestAggregatorKilledWhileSweepingParts",
 
 	failpoint.UploadPartsCommitted: "TestAggregatorKilledWhileKeepingUploads", failpoint.UploadPartsTold: "TestAggregatorKilledWhileKeepingUploads",
+
+	failpoint.TriggerRecorded: "TestFrontKilledWhileDeciding", failpoint.TriggerSubmitted: "TestFrontKilledWhileDeciding",
+	failpoint.TriggerDropped: "TestFrontKilledWhileDeciding", failpoint.TriggerSummed: "TestFrontKilledWhileForgetting",
 }
 
 // roleOf is the process that a point kills in a fleet of roles.

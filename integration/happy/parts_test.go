@@ -1,11 +1,9 @@
 package happy
 
 import (
-	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
@@ -21,11 +19,8 @@ func TestUpWithPartsOfYours(t *testing.T) {
 	f.StartNATS(t)
 	data := t.TempDir()
 	p := f.Start(t, "up", "DATA="+data)
-	var ready map[string]string
-	_, line, _ := strings.Cut(p.Log(), `{"api":`)
-	line, _, _ = strings.Cut(line, "\n")
-	if err := json.Unmarshal([]byte(`{"api":`+line), &ready); err != nil || ready["nats"] != f.NATS || ready["s3"] != minio.Endpoint {
-		t.Errorf("it says %v, %v; want %s and %s", ready, err, f.NATS, minio.Endpoint)
+	if ready := p.Ready(t); ready["nats"] != f.NATS || ready["s3"] != minio.Endpoint {
+		t.Errorf("it says %v; want %s and %s", ready, f.NATS, minio.Endpoint)
 	}
 	batch := f.Mixed(t, "mine", 10)
 	called, err := f.API.Copy(t.Context(), f.Sandbox, map[string]string{"Idempotency-Key": "k"}, batch.Files())

@@ -94,16 +94,7 @@ func TestRestartKeepsBatches(t *testing.T) {
 func TestWorkerJoinsUp(t *testing.T) {
 	t.Parallel()
 	f := mixtest.NewUp(t, "NATS_LISTEN=127.0.0.1:0", "SLOTS=1", "S3_ACCESS_KEY=joinkey", "S3_SECRET_KEY=joinsecret")
-	p := f.Start(t, "up")
-	var ready struct {
-		NATS string `json:"nats"`
-		S3   string `json:"s3"`
-	}
-	_, line, _ := strings.Cut(p.Log(), `{"api":`)
-	line, _, _ = strings.Cut(line, "\n")
-	if err := json.Unmarshal([]byte(`{"api":`+line), &ready); err != nil {
-		t.Fatal(err)
-	}
+	ready := f.Start(t, "up").Ready(t)
 	gate := make(chan struct{})
 	held := mixtest.Batch{{ID: "held", Src: mixtest.FromURL(f.GiveHalf("/held", random(100), gate)), Dest: mixtest.ToSandbox("/held")}}
 	answer, err := f.API.Copy(t.Context(), f.Sandbox, map[string]string{"Prefer": "respond-async"}, held.Files())
@@ -113,7 +104,7 @@ func TestWorkerJoinsUp(t *testing.T) {
 	if !mixtest.Until(limit, func() bool { return f.Asked("/held") > 0 }) {
 		t.Fatal("the copy did not begin")
 	}
-	f.Start(t, "worker", "NATS_URL="+ready.NATS, "S3_ENDPOINT="+ready.S3, "AUTO_BUCKETS=true")
+	f.Start(t, "worker", "NATS_URL="+ready["nats"], "S3_ENDPOINT="+ready["s3"], "AUTO_BUCKETS=true")
 	batch := f.Mixed(t, "joined", 10)
 	second, err := f.API.Copy(t.Context(), f.Sandbox, nil, batch.Files())
 	if err != nil {

@@ -1,11 +1,9 @@
 package hostile
 
 import (
-	"encoding/json"
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,15 +26,7 @@ func watchedUp(t *testing.T, env ...string) *watched {
 	t.Helper()
 	f := mixtest.NewUp(t)
 	p := f.Start(t, "up", append(env, "NATS_LISTEN=127.0.0.1:0")...)
-	var ready struct {
-		NATS string `json:"nats"`
-	}
-	_, line, _ := strings.Cut(p.Log(), `{"api":`)
-	line, _, _ = strings.Cut(line, "\n")
-	if err := json.Unmarshal([]byte(`{"api":`+line), &ready); err != nil {
-		t.Fatalf("the ready line: %v", err)
-	}
-	return &watched{f, p.Log, connect(t, ready.NATS)}
+	return &watched{f, p.Log, connect(t, p.Ready(t)["nats"])}
 }
 
 func connect(t *testing.T, url string) jetstream.JetStream {
@@ -53,7 +43,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 	return js
 }
 
-// traces is what accepting anything would change: the last sequence of each stream, and the files.
+// traces is what accepting anything would change: the last sequence of each stream, the rules, and the files.
 type traces struct {
 	Published map[string]uint64
 	Files     []string
@@ -62,20 +52,36 @@ type traces struct {
 // idle are the streams that change without a call: workers rewrite their claims.
 var idle = []string{"KV_cf-claims"}
 
+// rules has the lease of the front that decides on events, which renews it; of all else there the subjects are counted.
+const rules, lease = "KV_cf-rules", "$KV.cf-rules.lead"
+
 func (w *watched) traces(t *testing.T) traces {
 	t.Helper()
 	seen := traces{Published: map[string]uint64{}}
 	list := w.js.ListStreams(t.Context())
 	for info := range list.Info() {
-		if !slices.Contains(idle, info.Config.Name) {
-			seen.Published[info.Config.Name] = info.State.LastSeq
+		if name := info.Config.Name; name != rules && !slices.Contains(idle, name) {
+			seen.Published[name] = info.State.LastSeq
+		}
+	}
+	stream, err := w.js.Stream(t.Context(), rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, n := range info.State.Subjects {
+		if subject != lease {
+			seen.Published[subject] = n
 		}
 	}
 	if err := list.Err(); err != nil || len(seen.Published) < 6 {
 		t.Fatalf("streams %v, %v", seen.Published, err)
 	}
 	sandboxes := filepath.Dir(filepath.Dir(w.Dir))
-	err := filepath.WalkDir(sandboxes, func(name string, _ fs.DirEntry, err error) error {
+	err = filepath.WalkDir(sandboxes, func(name string, _ fs.DirEntry, err error) error {
 		seen.Files = append(seen.Files, name)
 		return err
 	})
