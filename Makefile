@@ -58,7 +58,7 @@ test: compiler $(T)/minio $(T)/gotestsum ## Run all tests with the race detector
 	@CGO_ENABLED=1 $(GO) build -race -o '$(T)/programs/cmd-copyfleet' ./cmd/copyfleet
 	@$(GO) build -o '$(T)/programs/nats-server-v2' github.com/nats-io/nats-server/v2
 	@COPYFLEET_MINIO='$(T)/minio' COPYFLEET_TEST_PROGRAMS='$(T)/programs' CGO_ENABLED=1 '$(T)/gotestsum' --format $(FORMAT) --jsonfile '$(T)/test-events.jsonl' -- \
-		-race -shuffle=on -timeout 20m $(TESTFLAGS) $(PKGS); status=$$?; \
+		-race -shuffle=on -timeout 40m $(TESTFLAGS) $(PKGS); status=$$?; \
 		$(TOOLENV) $(GO) -C tools run ./verdict '$(T)/test-events.jsonl' && exit $$status
 
 .PHONY: bench
