@@ -249,3 +249,38 @@ func TestBatchThatGetsTheIDOfAStoppedOneRuns(t *testing.T) {
 	}
 	becomes(protocol.WantRun)
 }
+
+// TestRecordIsWrittenWhenSomebodyWaitsForIt ends an item in order in a batch that somebody paused or stopped, as its last one here: until the record
+// is written, its worker seems to be at it.
+func TestRecordIsWrittenWhenSomebodyWaitsForIt(t *testing.T) {
+	t.Parallel()
+	name := batchName{"O", "b"}
+	for _, c := range []struct {
+		wanted protocol.Wanted
+		before bool // it is known before the item ends, or right after
+		write  bool
+	}{
+		{protocol.WantRun, true, false}, {protocol.WantRun, false, false},
+		{protocol.WantPause, true, true}, {protocol.WantPause, false, true},
+		{protocol.WantStop, true, true}, {protocol.WantStop, false, true},
+	} {
+		w := unwatched(t)
+		j := w.claim(t)
+		if c.before {
+			w.controls.note(name, c.wanted, 1)
+		}
+		w.letGo([]*job{j})
+		if !c.before {
+			w.controls.note(name, c.wanted, 1)
+		}
+		written := false
+		select {
+		case <-w.claims.untidy:
+			written = true
+		default:
+		}
+		if written != c.write {
+			t.Errorf("%s, known before: %v: the record is written: %v", c.wanted, c.before, written)
+		}
+	}
+}

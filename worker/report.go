@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,24 +180,33 @@ func (w *Worker) reportBundle(work context.Context, bundle []news) {
 
 // answer acknowledges items whose reports are stored, and forgets them.
 func (w *Worker) answer(jobs []*job) {
-	list := make([]*held, len(jobs))
-	untrue := false
-	for i, j := range jobs {
-		list[i] = j.held
-		untrue = untrue || j.parked || j.ctx.Err() != nil
+	for _, j := range jobs {
 		failpoint.HitItem(failpoint.ReportStored, j.asked.ID)
 	}
 	for _, j := range jobs {
 		w.ack(j)
 		failpoint.HitItem(failpoint.Acknowledged, j.asked.ID)
 	}
-	w.claims.drop(list...)
-	if untrue { // somebody waits for the record to name them no more, or would take them for running
-		w.claims.rewrite()
-	}
+	w.letGo(jobs)
 	for _, j := range jobs {
 		w.endAlone(j)
 		j.cancel(nil)
+	}
+}
+
+// letGo forgets items that have come to their end here. An idle worker may not write its record for long: it does so now if somebody waits for
+// the record to name them no more, or would take them for running.
+func (w *Worker) letGo(jobs []*job) {
+	list := make([]*held, len(jobs))
+	for i, j := range jobs {
+		list[i] = j.held
+	}
+	w.claims.drop(list...)
+	// What is wanted is looked at after that. Who learns of it later looks at the record then: see controls.note.
+	if slices.ContainsFunc(jobs, func(j *job) bool {
+		return j.parked || j.ctx.Err() != nil || w.controls.wanted(nameOf(&j.work)) != protocol.WantRun
+	}) {
+		w.claims.rewrite()
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -274,32 +275,88 @@ func (k *partsKit) claimed(t *testing.T) int {
 	return len(taken)
 }
 
-// TestPausedItemKeepsItsParts pauses while parts are with the workers, and goes on.
-func TestPausedItemKeepsItsParts(t *testing.T) {
-	t.Parallel()
-	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
-	var open atomic.Bool
-	source := &hanging{Source: sourceOf(data), from: 3 * testPart, open: &open}
-	k := newPartsKit(t, source, dest)
+// pausedSpread pauses an item three of whose parts are stored while the others are with the worker.
+func pausedSpread(t *testing.T, data []byte, dest storage.Destination, before func(k *partsKit)) (k *partsKit, open *atomic.Bool) {
+	t.Helper()
+	open = new(atomic.Bool)
+	k = newPartsKit(t, &hanging{Source: sourceOf(data), from: 3 * testPart, open: open}, dest)
 	cfg := k.spreading("w1")
 	cfg.PauseGrace = time.Millisecond
 	cfg.Slots = 8 // so that those that hang leave room for the others
 	k.run(t, cfg)
 	k.publish(t, nil)
 	until(t, "three parts are stored", func() bool { return len(k.reported()) == 3 })
+	before(k)
 	k.control(t, protocol.WantPause)
-	until(t, "nothing is claimed", func() bool { return k.claimed(t) == 0 })
-	until(t, "the plan says that nobody is at a part", func() bool {
-		plan, _, err := k.records.plan(t.Context(), k.ref)
-		return err == nil && plan.Settled && plan.Epoch == 2
-	})
-	open.Store(true)
+	return k, open
+}
+
+// resumed goes on with a paused item.
+func (k *partsKit) resumed(t *testing.T) protocol.Receipt {
+	t.Helper()
 	k.control(t, protocol.WantRun)
 	k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.Recheck = true })
-	r := k.final(t)
+	return k.final(t)
+}
+
+// settling reports whether the plan of a paused item says that no part is begun any more, and whether it says that all that were have ended.
+func (k *partsKit) settling(t *testing.T) (begun, settled bool) {
+	t.Helper()
+	plan, _, err := k.records.plan(t.Context(), k.ref)
+	return err == nil && plan.Epoch == 2, err == nil && plan.Settled
+}
+
+// TestPausedItemKeepsItsParts pauses while parts are with the workers, and goes on.
+func TestPausedItemKeepsItsParts(t *testing.T) {
+	t.Parallel()
+	data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+	k, open := pausedSpread(t, data, dest, func(*partsKit) {})
+	until(t, "nothing is claimed", func() bool { return k.claimed(t) == 0 })
+	until(t, "the plan says that nobody is at a part", func() bool { begun, settled := k.settling(t); return begun && settled })
+	open.Store(true)
+	r := k.resumed(t)
 	k.arrived(t, dest, &r, data)
 	if r.ResumedFrom != 3*testPart || len(r.Attempts) != 1 {
 		t.Errorf("the receipt says %+v", r)
+	}
+}
+
+// TestPausedItemWaitsForASlowWorker pauses while another worker has a part, which does not end for long or never does.
+func TestPausedItemWaitsForASlowWorker(t *testing.T) {
+	t.Parallel()
+	for _, ends := range []bool{true, false} {
+		t.Run(fmt.Sprintf("it ends: %v", ends), func(t *testing.T) {
+			t.Parallel()
+			data, dest := bytesOf(manyParts, 3), &memory.Destination{}
+			var claims *broker.Bucket
+			k, open := pausedSpread(t, data, dest, func(k *partsKit) {
+				claims = bucketFor(t, k.conn, broker.ClaimBucket)
+				ref := k.ref
+				ref.Part = 9
+				claim, err := protocol.Encode(protocol.Claim{
+					Version: protocol.ClaimVersion, Worker: "w2", Written: time.Now().Add(-time.Hour), Held: []protocol.HeldClaim{{Ref: ref, Fence: 1}},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := claims.Put(t.Context(), protocol.Token("w2"), claim); err != nil {
+					t.Fatal(err)
+				}
+			})
+			until(t, "no part is begun any more", func() bool { begun, _ := k.settling(t); return begun })
+			if _, settled := k.settling(t); settled {
+				t.Error("the plan says that nobody is at a part")
+			}
+			if ends {
+				if err := claims.Drop(t.Context(), protocol.Token("w2")); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "the plan says that nobody is at a part", func() bool { _, settled := k.settling(t); return settled })
+			}
+			open.Store(true)
+			r := k.resumed(t)
+			k.arrived(t, dest, &r, data)
+		})
 	}
 }
 

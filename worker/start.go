@@ -98,6 +98,7 @@ func (w *Worker) start(work context.Context, running *pool.Pool, confirming *con
 		shared.stored(err)
 		w.cfg.Logger.Warn("cannot claim work; giving it back", "items", len(jobs), "error", err)
 		w.returnUnstarted(unstarted, fetchRetry)
+		w.claims.rewrite() // the claim may be stored though no answer came: who gets the items next would charge them with a crash
 		w.pause(work, fetchRetry)
 		return
 	}
