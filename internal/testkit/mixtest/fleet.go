@@ -41,8 +41,14 @@ const (
 // COPYFLEET_.
 func NewUp(t testing.TB, env ...string) *Fleet {
 	t.Helper()
-	f := newFleet(t, env)
-	f.env = append(f.env, "COPYFLEET_DATA="+t.TempDir(), "COPYFLEET_S3_LISTEN="+FreeAddress(t))
+	return NewUpOn(t, t.TempDir(), t.TempDir(), env...)
+}
+
+// NewUpOn is NewUp with its data and its sandboxes in directories that exist.
+func NewUpOn(t testing.TB, data, sandboxes string, env ...string) *Fleet {
+	t.Helper()
+	f := newFleet(t, sandboxes, env)
+	f.env = append(f.env, "COPYFLEET_DATA="+data, "COPYFLEET_S3_LISTEN="+FreeAddress(t))
 	return f
 }
 
@@ -50,7 +56,7 @@ func NewUp(t testing.TB, env ...string) *Fleet {
 // already, and the MinIO given.
 func NewRoles(t testing.TB, minio *miniotest.Server, env ...string) *Fleet {
 	t.Helper()
-	f := newFleet(t, env)
+	f := newFleet(t, t.TempDir(), env)
 	f.Bucket = minio.NewBucket(t)
 	address := FreeAddress(t)
 	f.NATS, f.natsDir = "nats://"+address, t.TempDir()
@@ -59,10 +65,9 @@ func NewRoles(t testing.TB, minio *miniotest.Server, env ...string) *Fleet {
 	return f
 }
 
-func newFleet(t testing.TB, env []string) *Fleet {
+func newFleet(t testing.TB, dir string, env []string) *Fleet {
 	t.Helper()
 	f := &Fleet{owner: t, listen: FreeAddress(t)}
-	dir := t.TempDir()
 	f.World = NewWorld(t, API{URL: "http://" + f.listen, Key: producer.NewAPIKey(), Org: org}, dir, sandbox, bucket)
 	f.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + t.TempDir(), "COPYFLEET_LISTEN=" + f.listen, "COPYFLEET_API_KEY=" + f.API.Key,
