@@ -16,7 +16,7 @@ import (
 const (
 	settleTick                 = 50 * time.Millisecond // between looks at a batch that workers are to let go of
 	haltLeast, haltMost        = time.Second, 30 * time.Second
-	foldLimit                  = 30 * time.Second // for the reports that were stored when workers had let go
+	foldLimit                  = 30 * time.Second // without any report being folded, of those that were stored when workers had let go
 	resumeDelay                = 200 * time.Millisecond
 	maxTries                   = 20 // of a write that others are faster with
 	maxBare                    = 10_000
@@ -109,8 +109,12 @@ func (f *feeder) letGo(ctx context.Context, r *row, revision uint64, patience ti
 	}
 	if r.marked.IsZero() {
 		r.mark, r.marked = last, time.Now()
+		r.folded, r.moved = floor, r.marked
 	}
-	if floor < r.mark && time.Since(r.marked) > foldLimit {
+	if floor != r.folded {
+		r.folded, r.moved = floor, time.Now() // a fold that is behind is waited for: what it has to tell is no less true
+	}
+	if floor < r.mark && time.Since(r.moved) > foldLimit {
 		f.log.Warn("settling a batch although reports wait that cannot be folded", "batch", r.key.batch)
 		return true, nil
 	}

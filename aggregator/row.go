@@ -29,6 +29,8 @@ type row struct {
 	recalledAt time.Time
 	mark       uint64    // the report that must be folded before the batch is settled
 	marked     time.Time // when no worker held anything any more; zero: not yet
+	folded     uint64    // the report up to which all were folded then, or since
+	moved      time.Time // when that last changed
 	spared     []int     // items that a pass leaves with the workers that run them, in order
 	unsure     []int     // items that dead workers held when it was stopped, in order
 	cleaned    bool      // what dead workers left of it, being stopped, is in the queue to be removed
