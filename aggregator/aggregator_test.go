@@ -121,7 +121,7 @@ func (b *bundle) eventually(ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			b.Fatal("it did not come to that within 30 s")
+			b.Fatal("it does not come to that")
 		}
 	}
 }

@@ -66,7 +66,8 @@ func TestRetentionLeavesNothingOfWhatEnded(t *testing.T) {
 	b.eventually(func() bool { return len(b.keys(abandoned)) == 1 }) // its manifest goes at once
 	halt()
 
-	defer b.run(aggregator.Config{Retention: time.Second, RetainEvery: 20 * time.Millisecond, TrimEvery: 50 * time.Millisecond, TrimAfter: time.Millisecond, TrimLeast: 1})()
+	// Long enough for the end of one to be seen before it is removed.
+	defer b.run(aggregator.Config{Retention: 5 * time.Second, RetainEvery: 50 * time.Millisecond, TrimEvery: 50 * time.Millisecond, TrimAfter: time.Millisecond, TrimLeast: 1})()
 	for _, a := range []protocol.Acceptance{large, small, stopped, abandoned} {
 		b.eventually(func() bool { return len(b.keys(a)) == 0 })
 	}
