@@ -14,7 +14,7 @@ import (
 )
 
 // silence is short enough to wait for, and longer than a slow machine pauses.
-const silence = 8 * time.Second
+const silence = 20 * time.Second
 
 // ran is what a run of a crew came to.
 type ran struct {

@@ -16,7 +16,7 @@ import (
 )
 
 // few is how long a coordinator waits that is to be refused.
-const few = 5 * time.Second
+const few = 15 * time.Second
 
 // refused checks that an error has a code, a hint and some words.
 func refused(t *testing.T, err error, class storage.Class, code string, words ...string) {

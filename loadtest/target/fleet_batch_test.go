@@ -136,7 +136,7 @@ func TestABatchIsSentThoughItIsNotFull(t *testing.T) {
 	t.Parallel()
 	b := &batches{total: 2, gate: make(chan int, 1), size: 100}
 	a := newAPI(t, b.answers())
-	f := a.target(t, func(c *target.FleetConfig) { c.Batch, c.Linger = 1000, 200*time.Millisecond })
+	f := a.target(t, func(c *target.FleetConfig) { c.Batch, c.Linger = 1000, 5*time.Second })
 	b.gate <- 2
 	results := start(t.Context(), f, 2)
 	for range 2 {
