@@ -82,10 +82,11 @@ func TestAbortOfAPublication(t *testing.T) {
 	// One that does not end is refused when the caller has waited enough.
 	made := s.create(request("slow", 0))
 	s.complete(made)
-	s.queue.cancel = nil
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	s.queue.cancel = func(protocol.BatchID) { time.AfterFunc(300*time.Millisecond, cancel) }
 	wantRefused(t, second(s.svc.Abort(ctx, name(made))), RefusedCompleting)
+	s.queue.cancel = nil
 	// One whose batch was never accepted is aborted at once.
 	lost := s.create(request("lost", 0))
 	s.queue.fail(broker.ErrUnavailable)

@@ -187,8 +187,11 @@ func TestPartWaitsForTheFold(t *testing.T) {
 	s := newStage(t, Config{})
 	made := s.create(request("k", small))
 	s.folding.Lock()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, broker.ErrUnavailable)
-	defer cancel()
+	ctx, giveUp := context.WithCancelCause(t.Context())
+	go func() {
+		<-s.arrived // nothing is left but to wait
+		giveUp(broker.ErrUnavailable)
+	}()
 	if _, err := s.svc.PutPart(ctx, name(made), partOf(0, content(0, small))); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("a part that nobody folds: %v", err)
 	}
