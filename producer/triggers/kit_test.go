@@ -69,7 +69,7 @@ func newKit(t *testing.T, server *broker.Server, key []byte) *kit {
 		t.Fatal(err)
 	}
 	k.parse = parseName
-	k.lease.renewEvery, k.lease.goneAfter, k.strayEvery = 50*time.Millisecond, 500*time.Millisecond, 20*time.Millisecond
+	k.lease.renewEvery, k.lease.goneAfter, k.strayEvery = 50*time.Millisecond, 5*time.Second, 20*time.Millisecond // a renewal is synced, which may take seconds
 	k.loop = func(id protocol.OrgID) func(context.Context) error {
 		return func(ctx context.Context) error {
 			k.count(id, 1)

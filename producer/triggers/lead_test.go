@@ -15,6 +15,7 @@ func TestOneProcessLeads(t *testing.T) {
 	t.Parallel()
 	server, key := startServer(t), protocol.NewSealKey()
 	one, two := newKit(t, server, key), newKit(t, server, key)
+	one.lease.goneAfter = time.Hour                                  // it leads until its end, whatever the machine does
 	two.lease.renewEvery, two.lease.goneAfter = time.Hour, time.Hour // it only hears that the lease is given up
 	applied(t, one.Service, "name: a")
 	stop := one.start(t)
@@ -244,7 +245,7 @@ func TestStrayEventsAreDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := r.Fetch(t.Context(), 10, time.Second)
+		got, err := r.Fetch(t.Context(), 10, limit)
 		r.Close()
 		if err != nil || len(got) == 0 || string(got[len(got)-1].Body) != "behind" {
 			t.Fatalf("org %d has %d events, and not the one behind its first rule (%v)", i, len(got), err)
@@ -267,7 +268,7 @@ func TestAcceptIsDurableOrRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	got, err := r.Fetch(t.Context(), 10, time.Second)
+	got, err := r.Fetch(t.Context(), 10, limit)
 	if err != nil || len(got) != 1 || string(got[0].Body) != "body" || got[0].Headers["Ce-Id"] != "1" {
 		t.Errorf("%+v, %v", got, err)
 	}

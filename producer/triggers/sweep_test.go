@@ -93,7 +93,7 @@ func (d *decider) loop(org protocol.OrgID) func(context.Context) error {
 			}
 		}
 		for ctx.Err() == nil {
-			batch, err := reader.Fetch(ctx, 100, time.Second)
+			batch, err := reader.Fetch(ctx, 100, limit)
 			if err != nil {
 				return err
 			}
@@ -169,7 +169,7 @@ func sweepKit(t *testing.T, server *broker.Server, store *listed, cfg Config) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.lease.renewEvery, s.lease.goneAfter = 50*time.Millisecond, 500*time.Millisecond
+	s.lease.renewEvery, s.lease.goneAfter = 50*time.Millisecond, limit // nobody dies, and a loop that is begun anew counts anew
 	d := &decider{s: s, keys: map[string][]string{}}
 	s.loop = d.loop
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
