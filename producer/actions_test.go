@@ -40,9 +40,10 @@ func (s *stage) control(a *protocol.Acceptance) protocol.Control {
 	return c
 }
 
-// feeder ends batches that are to be stopped with the receipts they have, as the aggregator does. It returns when it watches.
+// feeder ends batches that are to be stopped with the receipts they have, as the aggregator does. It returns when it watches. A cancel waits for that.
 func (s *stage) feeder(receipts map[protocol.BatchID][]protocol.Receipt) {
 	s.Helper()
+	s.pipeline.views.patience = waitLimit
 	ctx, stop := context.WithCancel(s.Context())
 	changes, err := s.controls.Watch(ctx, ">")
 	if err != nil {

@@ -138,17 +138,11 @@ func (s *stage) nextEvent(org protocol.OrgID) broker.Notification {
 		s.Fatal(err)
 	}
 	defer reader.Close()
-	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); {
-		list, err := reader.Fetch(s.Context(), 10, time.Second)
-		if err != nil || len(list) > 1 {
-			s.Fatalf("%d notifications, %v", len(list), err)
-		}
-		if len(list) == 1 {
-			return list[0]
-		}
+	list, err := reader.Fetch(s.Context(), 10, 4*time.Minute)
+	if err != nil || len(list) != 1 {
+		s.Fatalf("%d notifications, %v", len(list), err)
 	}
-	s.Fatal("no notification came")
-	return broker.Notification{}
+	return list[0]
 }
 
 // TestEventsRefused answers what is malformed, and stores nothing of it.

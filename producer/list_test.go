@@ -60,6 +60,7 @@ func TestListIsStable(t *testing.T) {
 	s.knows("one", 31)
 	before := s.listed("one/read", "limit=7", nil)
 	s.open()
+	s.knows("one", 31)
 	if diff := cmp.Diff(before, s.listed("one/read", "limit=200", nil)); diff != "" {
 		t.Errorf("after a restart (-before +now):\n%s", diff)
 	}

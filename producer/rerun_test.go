@@ -223,7 +223,7 @@ func TestRetryAfterACrash(t *testing.T) {
 	})
 	t.Run("another waits for it a while", func(t *testing.T) {
 		a := failing(s, 600)
-		s.crashed(&a, protocol.NewBatchID(), 0)
+		s.crashed(&a, protocol.NewBatchID(), -time.Hour) // so that the while is not over, however long this takes
 		s.call("one/copy", "POST", path(&a), `{"filter":{"class":"not_found"}}`).want(409, CodeRerunPending)
 		if got := s.retry(a.Batch, `{}`); got.Total != 1 {
 			t.Errorf("%d items", got.Total)

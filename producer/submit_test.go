@@ -461,13 +461,14 @@ func TestFreshSandboxes(t *testing.T) {
 func TestSlowUpload(t *testing.T) {
 	t.Parallel()
 	s := newIntakeStage(t)
-	limited := &http.Server{Handler: s.server.Handler(), ReadTimeout: 200 * time.Millisecond}
+	const readTimeout = 5 * time.Second // in which the head has to come, too
+	limited := &http.Server{Handler: s.server.Handler(), ReadTimeout: readTimeout}
 	s.serveOn(limited)
 	body := lines(2000, nil)
 	got := s.stream(ndjsonMedia, func(send func(string)) {
 		begun := time.Now()
 		for part := range slices.Chunk([]byte(body), len(body)/5+1) {
-			s.until("the server's limit to pass", func() bool { return time.Since(begun) > 300*time.Millisecond })
+			s.until("the server's limit to pass", func() bool { return time.Since(begun) > readTimeout+readTimeout/4 })
 			send(string(part))
 		}
 	})

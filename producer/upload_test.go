@@ -266,6 +266,7 @@ func TestPublicationThatFails(t *testing.T) {
 	}
 	d.call("one/copy", "POST", "/v1/batches/"+string(now.Batch)+"/retry", "").want(409, CodeBatchOfUpload)
 	d.call("one/copy", "POST", "/v1/dead-letters/redrive", `{"filter":{}}`).want(409, CodeNothingToRetry)
+	d.indexed(1)
 	dead := decode[deadListView](d.call("one/read", "GET", "/v1/dead-letters", "").want(200, ""))
 	if len(dead.Items) != 1 || dead.Items[0].Src != "upload "+string(s.ID) {
 		t.Errorf("dead letters %+v", dead.Items)
@@ -289,7 +290,7 @@ func TestPublicationThatFails(t *testing.T) {
 // TestLongPublications are answered when the caller, or the server, does not wait any longer.
 func TestLongPublications(t *testing.T) {
 	t.Parallel()
-	d := newDock(t, Config{MaxWait: 200 * time.Millisecond}, uploads.Config{})
+	d := newDock(t, Config{MaxWait: 5 * time.Second}, uploads.Config{}) // which an abort needs to read the session, too
 	ok := described(t)
 	s := d.create("k", 0, "")
 	if s.Status != "staged" || s.PartCount != 0 {

@@ -221,10 +221,10 @@ func (s *stage) wanted(a *protocol.Acceptance, w protocol.Wanted, reason string)
 	}
 }
 
-// holds stores the claim of a worker that is alive.
+// holds stores the claim of a worker that is alive, however long the test takes: its clock is ahead.
 func (s *stage) holds(worker, pool string, refs ...protocol.Ref) {
 	s.Helper()
-	claim := protocol.Claim{Version: protocol.ClaimVersion, Worker: worker, Written: time.Now().UTC(), Pool: pool, Slots: 8, Held: []protocol.HeldClaim{}}
+	claim := protocol.Claim{Version: protocol.ClaimVersion, Worker: worker, Written: time.Now().Add(time.Hour).UTC(), Pool: pool, Slots: 8, Held: []protocol.HeldClaim{}}
 	for _, ref := range refs {
 		claim.Held = append(claim.Held, protocol.HeldClaim{Ref: ref, Fence: 1})
 	}

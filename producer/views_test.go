@@ -106,7 +106,7 @@ func TestBatchView(t *testing.T) {
 	receipts := append(receiptsOf(protocol.ItemSucceeded, upTo(100)...), receiptsOf(protocol.ItemFailed, 100, 101)...)
 	s.tell(&a, receipts, func(sum *protocol.Summary) {
 		sum.Groups = []protocol.ErrorGroup{{Class: protocol.NotFound, Code: "source_http_404", Host: "src.test", Count: 2, Example: 100, Message: "m"}}
-		sum.Pace = protocol.Pace{At: time.Now(), Items: 49.96, Bytes: 500.04}
+		sum.Pace = protocol.Pace{At: time.Now().Add(time.Hour), Items: 49.96, Bytes: 500.04} // however long this takes, it is not old
 	})
 	s.holds("w", protocol.DefaultPool, ref(&a, 102), ref(&a, 103), protocol.Ref{Org: "two", Batch: a.Batch, Index: 104})
 	show := func() batchView {
