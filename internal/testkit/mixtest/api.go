@@ -89,7 +89,7 @@ func (a API) Copy(ctx context.Context, sandbox string, header map[string]string,
 
 // Get reads a resource into value.
 func (a API) Get(ctx context.Context, path string, value any) error {
-	answer, err := a.Call(ctx, http.MethodGet, path, nil, nil)
+	answer, err := repeat(func() (Answer, error) { return a.Call(ctx, http.MethodGet, path, nil, nil) })
 	if err != nil {
 		return err
 	}
@@ -179,6 +179,18 @@ func unfinished(receipts []protocol.Receipt) string {
 		}
 	}
 	return b.String()
+}
+
+// repeat makes a call again while it is answered 503, for a minute at most, as its caller would: a broker whose disk is busy does not answer the
+// front in time now and then. The call must be one that may be repeated.
+func repeat(call func() (Answer, error)) (Answer, error) {
+	var answer Answer
+	var err error
+	Until(time.Minute, func() bool {
+		answer, err = call()
+		return err != nil || answer.Status != http.StatusServiceUnavailable
+	})
+	return answer, err
 }
 
 const poll = 20 * time.Millisecond

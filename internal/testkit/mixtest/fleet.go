@@ -18,6 +18,10 @@ import (
 // AckWait is that of every fleet here: so long do items stay with a dead worker.
 const AckWait = "3s"
 
+// Steady is the setting of a fleet whose workers live, and whose copies are counted: on a busy machine one that lives is silent for
+// longer than [AckWait] now and then, and what it holds is copied once more.
+const Steady = "ACK_WAIT=30s"
+
 // Fleet is a set of processes on one NATS and one S3, with a world for their copies. It starts with no process of its
 // own but those two; addresses stay the same when a process is started again.
 type Fleet struct {
@@ -146,7 +150,9 @@ func (f *Fleet) answers() bool {
 // grant lets the org use the bucket; up grants it every bucket.
 func (f *Fleet) grant(t testing.TB) {
 	t.Helper()
-	answer, err := f.API.Call(t.Context(), http.MethodPut, "/v1/orgs/"+org+"/grants", nil, map[string]any{"bucket": f.Bucket})
+	answer, err := repeat(func() (Answer, error) {
+		return f.API.Call(t.Context(), http.MethodPut, "/v1/orgs/"+org+"/grants", nil, map[string]any{"bucket": f.Bucket})
+	})
 	if err != nil || answer.Status/100 != 2 {
 		t.Fatalf("grant %s: status %d, %v: %s", f.Bucket, answer.Status, err, answer.Body)
 	}

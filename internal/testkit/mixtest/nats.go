@@ -3,6 +3,7 @@ package mixtest
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,12 +15,21 @@ import (
 // would. The connection ends with the test.
 func (f *Fleet) JetStream(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(f.NATS)
+	return Connect(t, f.NATS)
+}
+
+// answers is how long a server may take for an answer: what it stores is synced, and the disk may be busy.
+const answers = 2 * time.Minute
+
+// Connect connects to a NATS. The connection ends with the test.
+func Connect(t testing.TB, url string, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(url, append([]nats.Option{nats.Timeout(answers)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(answers))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,9 @@ package mixtest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -59,11 +61,11 @@ func (w *World) Submit(t testing.TB, batch Batch, query string) string {
 // SubmitKeyed is Submit with an idempotency key.
 func (w *World) SubmitKeyed(t testing.TB, batch Batch, query, key string) string {
 	t.Helper()
-	header := map[string]string{}
-	if key != "" {
-		header["Idempotency-Key"] = key
-	}
-	answer, err := w.API.Post(t.Context(), "/v1/batches?"+query, NDJSON, header, bytes.NewReader(w.Lines(t, batch)))
+	header := map[string]string{"Idempotency-Key": cmp.Or(key, rand.Text())}
+	lines := w.Lines(t, batch)
+	answer, err := repeat(func() (Answer, error) {
+		return w.API.Post(t.Context(), "/v1/batches?"+query, NDJSON, header, bytes.NewReader(lines))
+	})
 	if err != nil || answer.Status != http.StatusAccepted {
 		t.Fatalf("submit: %d %v %s", answer.Status, err, answer.Body)
 	}
@@ -78,7 +80,8 @@ func (w *World) SubmitJSON(t testing.TB, batch Batch, options map[string]any) st
 		body = map[string]any{}
 	}
 	body["items"] = w.Items(batch)
-	answer, err := w.API.Call(t.Context(), http.MethodPost, "/v1/batches", nil, body)
+	header := map[string]string{"Idempotency-Key": rand.Text()}
+	answer, err := repeat(func() (Answer, error) { return w.API.Call(t.Context(), http.MethodPost, "/v1/batches", header, body) })
 	if err != nil || answer.Status != http.StatusAccepted {
 		t.Fatalf("submit: %d %v %s", answer.Status, err, answer.Body)
 	}
@@ -88,7 +91,9 @@ func (w *World) SubmitJSON(t testing.TB, batch Batch, options map[string]any) st
 // Act cancels, pauses or resumes a batch.
 func (a API) Act(t testing.TB, id, verb string) Acted {
 	t.Helper()
-	answer, err := a.Call(t.Context(), http.MethodPost, "/v1/batches/"+id+"/"+verb, nil, nil)
+	answer, err := repeat(func() (Answer, error) {
+		return a.Call(t.Context(), http.MethodPost, "/v1/batches/"+id+"/"+verb, nil, nil)
+	})
 	if err != nil || answer.Status != http.StatusOK {
 		t.Fatalf("%s: %d %v %s", verb, answer.Status, err, answer.Body)
 	}
