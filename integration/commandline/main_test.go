@@ -25,7 +25,7 @@ const limit = 240 * time.Second
 
 func up(t *testing.T, env ...string) *mixtest.Fleet {
 	t.Helper()
-	f := mixtest.NewUp(t, env...)
+	f := mixtest.NewUp(t, append([]string{mixtest.Steady}, env...)...)
 	f.Start(t, "up")
 	return f
 }

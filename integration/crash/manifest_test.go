@@ -17,7 +17,7 @@ func TestFrontKilledInMidManifest(t *testing.T) {
 	} {
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
-			f := mixtest.NewUp(t, "SLOTS=64")
+			f := mixtest.NewUp(t, "SLOTS=64", mixtest.Steady)
 			batch := f.Small("manifest", 1005)
 			stop := f.Watch(t, batch)
 			doomed := f.Start(t, "up", "FAILPOINT="+string(point))

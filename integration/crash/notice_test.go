@@ -16,7 +16,7 @@ import (
 // recognized.
 func TestKilledAfterTheNotice(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewUp(t)
+	f := mixtest.NewUp(t, mixtest.Steady)
 	type notice struct{ delivery, body string }
 	var mu sync.Mutex
 	var told []notice

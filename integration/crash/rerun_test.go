@@ -20,7 +20,7 @@ func TestKilledWhileRerunning(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const n = 6
-			f := mixtest.NewUp(t)
+			f := mixtest.NewUp(t, mixtest.Steady)
 			before := f.Start(t, "up")
 			var batch mixtest.Batch
 			for i := range n {

@@ -19,7 +19,7 @@ const limit = 240 * time.Second
 // up starts a fleet in one process.
 func up(t *testing.T, env ...string) *mixtest.Fleet {
 	t.Helper()
-	f := mixtest.NewUp(t, env...)
+	f := mixtest.NewUp(t, append([]string{mixtest.Steady}, env...)...)
 	f.Start(t, "up")
 	return f
 }
@@ -27,7 +27,7 @@ func up(t *testing.T, env ...string) *mixtest.Fleet {
 // roles starts a fleet of processes on a real nats-server and a real MinIO, with two workers.
 func roles(t *testing.T, env ...string) *mixtest.Fleet {
 	t.Helper()
-	f := mixtest.NewRoles(t, miniotest.Start(t), env...)
+	f := mixtest.NewRoles(t, miniotest.Start(t), append([]string{mixtest.Steady}, env...)...)
 	f.StartNATS(t)
 	f.Start(t, "api")
 	f.Start(t, "aggregator")

@@ -42,7 +42,7 @@ func TestUpWithPartsOfYours(t *testing.T) {
 // TestManyItemsOnManyWorkers runs one call of 5,000 files on the roles, which take it up in several chunks.
 func TestManyItemsOnManyWorkers(t *testing.T) {
 	t.Parallel()
-	f := roles(t, "ACK_WAIT=30s") // on a busy machine an item may else be delivered twice
+	f := roles(t)
 	const items = 5000
 	content := random(1 << 10)
 	source := mixtest.FromURL(f.Give("/1k", content))

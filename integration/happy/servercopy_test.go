@@ -74,7 +74,7 @@ func (c *counted) Write(p []byte) (int, error) {
 func TestNoByteOfAServerCopyCrossesAWorker(t *testing.T) {
 	t.Parallel()
 	minio := miniotest.Start(t)
-	f := mixtest.NewRoles(t, minio)
+	f := mixtest.NewRoles(t, minio, mixtest.Steady)
 	wire := newCounted(t, minio.Endpoint)
 	f.StartNATS(t)
 	f.Start(t, "api")

@@ -16,7 +16,7 @@ const limit = 240 * time.Second
 
 func up(t *testing.T, env ...string) (*mixtest.Fleet, *mixtest.Process) {
 	t.Helper()
-	f := mixtest.NewUp(t, env...)
+	f := mixtest.NewUp(t, append([]string{mixtest.Steady}, env...)...)
 	p := f.Start(t, "up")
 	return f, p
 }

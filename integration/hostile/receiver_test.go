@@ -47,7 +47,7 @@ func receive(busy func(path string) bool) http.HandlerFunc {
 // often it was tried: again only where that can help.
 func TestReceiversThatRefuse(t *testing.T) {
 	t.Parallel()
-	f, _ := up(t, "ACK_WAIT=30s") // on a busy machine an item may else be delivered twice, and its receiver be asked twice
+	f, _ := up(t)
 	var receiver *visitors
 	receiver = listenAt(t, "127.0.0.1", receive(func(path string) bool { return countPath(receiver, path) == 1 }))
 	sizes := map[string]int{"/small": 4 << 10, "/large": 8 << 20} // large is more than the buffers of a connection hold

@@ -24,23 +24,14 @@ type watched struct {
 // watchedUp starts a fleet in one process whose NATS can be reached.
 func watchedUp(t *testing.T, env ...string) *watched {
 	t.Helper()
-	f := mixtest.NewUp(t)
+	f := mixtest.NewUp(t, mixtest.Steady)
 	p := f.Start(t, "up", append(env, "NATS_LISTEN=127.0.0.1:0")...)
 	return &watched{f, p.Log, connect(t, p.Ready(t)["nats"])}
 }
 
 func connect(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(url, nats.MaxReconnects(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return mixtest.Connect(t, url, nats.MaxReconnects(0))
 }
 
 // traces is what accepting anything would change: the last sequence of each stream, the rules, and the files.

@@ -19,7 +19,7 @@ func TestLostAcknowledgementsCopyNothingAgain(t *testing.T) {
 	for name, restart := range map[string]bool{"the worker lives on": false, "the worker is new": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := mixtest.NewRoles(t, miniotest.Shared(t))
+			f := mixtest.NewRoles(t, miniotest.Shared(t), mixtest.Steady)
 			server := f.StartNATS(t)
 			f.Start(t, "api")
 			f.Start(t, "aggregator")

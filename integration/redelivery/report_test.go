@@ -27,7 +27,7 @@ const (
 // fleet is a fleet of roles without an aggregator.
 func fleet(t *testing.T) *mixtest.Fleet {
 	t.Helper()
-	f := mixtest.NewRoles(t, miniotest.Shared(t))
+	f := mixtest.NewRoles(t, miniotest.Shared(t), mixtest.Steady)
 	f.StartNATS(t)
 	f.Start(t, "api")
 	f.Start(t, "worker")
@@ -106,7 +106,7 @@ func consumed(t *testing.T, js jetstream.JetStream, stream, consumer string) {
 	t.Helper()
 	var last *jetstream.ConsumerInfo
 	if !mixtest.Until(settles, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, err := js.Consumer(ctx, stream, consumer)
 		if err != nil {

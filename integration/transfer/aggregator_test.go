@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestAggregatorKilledWhileKeepingParts(t *testing.T) {
 	for _, plan := range []string{string(failpoint.PartsCommitted), string(failpoint.PartsCommitted) + ":3", string(failpoint.PartsTold)} {
 		t.Run(plan, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, miniotest.Shared(t), 2, small...)
+			f := newFleet(t, miniotest.Shared(t), 2, append(slices.Clip(small), mixtest.Steady)...)
 			doomed := f.dies(t, plan)
 			items := f.pair("kept", served{content: content{8, 24 * mib}, rate: 16 * mib})
 			id := f.submit(t, "", items...)

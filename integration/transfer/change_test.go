@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
@@ -70,7 +71,7 @@ func TestSourceThatChangesInTheMiddle(t *testing.T) {
 // TestWhatCannotBeContinuedSaysSo has first attempts fail whose second ones must begin at the first byte.
 func TestWhatCannotBeContinuedSaysSo(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 1, alone...)
+	f := newFleet(t, miniotest.Shared(t), 1, append(slices.Clip(alone), mixtest.Steady)...)
 	file := served{content: content{5, 3 * mib}}
 	f.give("/plain", file)
 	f.sink.refuse("/put", 1)

@@ -15,7 +15,7 @@ import (
 // TestOneFileIsMovedByManyWorkers reads files whose source is slow on each connection: their parts come over several, to several workers.
 func TestOneFileIsMovedByManyWorkers(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 4, small...)
+	f := newFleet(t, miniotest.Shared(t), 4, append(slices.Clip(small), mixtest.Steady)...)
 	items := f.pair("shared", served{content: content{4, 100 * mib}, rate: 20 * mib})
 	begun := time.Now()
 	id := f.submit(t, "", items...)
@@ -65,7 +65,7 @@ func (f *fleet) spreading(t *testing.T, name string, size int64, gate <-chan str
 
 func TestPauseAndResumeInTheMiddleOfASpreadFile(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, miniotest.Shared(t), 2, roomy...)
+	f := newFleet(t, miniotest.Shared(t), 2, append(slices.Clip(roomy), mixtest.Steady)...)
 	gate := make(chan struct{})
 	id, items := f.spreading(t, "paused", 64*mib, gate)
 	f.act(t, id, "pause")

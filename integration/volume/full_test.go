@@ -66,7 +66,7 @@ func TestFullQueue(t *testing.T) {
 func TestFullStore(t *testing.T) {
 	t.Parallel()
 	room(t)
-	f := mixtest.NewRoles(t, miniotest.Shared(t))
+	f := mixtest.NewRoles(t, miniotest.Shared(t), mixtest.Steady)
 	running := map[string]*mixtest.Process{"nats": f.StartNATSWithin(t, 3<<20)}
 	start(t, f, running, "api", "aggregator", "worker")
 	before := f.Small("before", 600)

@@ -44,7 +44,7 @@ func accept(t *testing.T, f *mixtest.Fleet, batch mixtest.Batch, key string) str
 // items runs twice.
 func TestFrontKilledWhileAccepting(t *testing.T) {
 	t.Parallel()
-	f, running := roles(t)
+	f, running := roles(t, mixtest.Steady)
 	items, faults := 0, 0
 	for _, point := range []failpoint.Point{
 		failpoint.AcceptRecorded, failpoint.AtomicStaged, failpoint.ManifestPageStored, failpoint.ManifestComplete, failpoint.AcceptanceComplete, failpoint.AnswerWritten,
@@ -78,7 +78,7 @@ func TestFrontKilledWhileAccepting(t *testing.T) {
 func TestFrontKilledInMidUpload(t *testing.T) {
 	t.Parallel()
 	random := chance(t)
-	f, running := roles(t)
+	f, running := roles(t, mixtest.Steady)
 	batch := f.Small("upload", 3000)
 	lines := f.Lines(t, batch)
 	const faults = 3
