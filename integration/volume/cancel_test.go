@@ -87,8 +87,8 @@ func TestCancel(t *testing.T) {
 		asked(t, f, "stop/stuck", stuck)
 		asked(t, f, "stop/busy", stuck+1) // one was tried again
 		asked(t, f, "stop", 100)
-		told := f.API.Act(t, id, "cancel")
-		if told.Batch.State != protocol.BatchCanceled || told.NotStarted == 0 || told.Midway < stuck {
+		var told mixtest.Acted // an answer waits 10 s for the end, and says then that it has not come yet
+		if !mixtest.Until(limit, func() bool { told = f.API.Act(t, id, "cancel"); return told.Batch.State == protocol.BatchCanceled }) || told.NotStarted == 0 || told.Midway < stuck {
 			t.Errorf("told %+v", told)
 		}
 		before := f.AskedBelow("/get/stop/")
@@ -109,7 +109,7 @@ func TestCancel(t *testing.T) {
 			}
 		}
 		checkCanceled(t, f, id, batch, told)
-	}, "SLOTS=16")
+	}, "SLOTS=16", "IDLE_TIMEOUT=10m") // what is stuck is to stay so
 }
 
 // TestCanceledWhileAWorkerSleeps stops a worker in its tracks, cancels the batch, and lets it go on when the batch is over: what it held

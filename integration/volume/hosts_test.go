@@ -49,7 +49,7 @@ func away(t *testing.T, f *mixtest.Fleet, id string, n int) []protocol.Receipt {
 // items of one that answers at once: all of these end before any of the slow one does.
 func TestSlowHostHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
-	f, _ := up(t, "SLOTS=16")
+	f, _ := up(t, "SLOTS=16", "IDLE_TIMEOUT=10m") // the slow ones are to stay with their host for as long as the fast ones take
 	slow, fast := mixtest.NewPeer(t), mixtest.NewPeer(t)
 	const n = 200
 	gate := make(chan struct{})
@@ -73,7 +73,7 @@ func TestSlowHostHoldsNobodyBack(t *testing.T) {
 // a cancel, take what waits out of the queue; after a resume it comes again; of a batch that was canceled nothing is left.
 func TestStoppedWhileItemsWaitForTheirHost(t *testing.T) {
 	t.Parallel()
-	f, _ := roles(t, "RETENTION=5s", "SLOTS=16")
+	f, _ := roles(t, "RETENTION=30s", "SLOTS=16") // long enough to look at what has ended
 	js := f.JetStream(t)
 	planned := func(id string) int {
 		n := 0
@@ -150,7 +150,7 @@ func TestSlowHostTakesNoMoreThanItsShare(t *testing.T) {
 	for _, order := range []string{"taking turns", "slow ones first"} {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
-			f, _ := up(t, "SLOTS="+strconv.Itoa(slots), "HEADER_TIMEOUT=10m", "IDLE_TIMEOUT=10m")
+			f, _ := up(t, "SLOTS="+strconv.Itoa(slots), "HEADER_TIMEOUT=10m", "IDLE_TIMEOUT=10m", mixtest.Steady)
 			slow, fast := mixtest.NewPeer(t), mixtest.NewPeer(t)
 			answers := make(chan struct{})
 			slowly := at(slow, "slow", waiting)

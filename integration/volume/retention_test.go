@@ -45,7 +45,7 @@ func traces(t *testing.T, js jetstream.JetStream, id string) []string {
 // for longer is kept.
 func TestRetention(t *testing.T) {
 	t.Parallel()
-	f, _ := roles(t, "RETENTION=2s", "SLOTS=16")
+	f, _ := roles(t, "RETENTION=20s", "SLOTS=16", "IDLE_TIMEOUT=10m") // the item that is stuck is to stay so, and the end of its batch is to be seen
 	js := f.JetStream(t)
 	gate := make(chan struct{})
 	kept := slowly(f, "kept", 300, 0)
