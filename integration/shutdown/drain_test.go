@@ -18,6 +18,9 @@ const (
 	settles = 240 * time.Second
 )
 
+// unhurried are the settings of fleets whose requests are counted: a source that waits for its gate is waited for.
+var unhurried = []string{mixtest.Steady, "IDLE_TIMEOUT=10m"}
+
 var slowBytes = bytes.Repeat([]byte("slow. "), 100_000)
 
 // slow is a batch of one copy to each kind of destination, whose sources give half and wait for the gate.
@@ -114,7 +117,7 @@ func TestRunningItemsMayFinish(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := mixtest.NewUp(t)
+			f := mixtest.NewUp(t, unhurried...)
 			up := f.Start(t, "up")
 			gate := make(chan struct{})
 			batch := slow(f, gate)
@@ -143,13 +146,13 @@ func TestWhatOutlastsTheDrainIsHandedBack(t *testing.T) {
 	t.Parallel()
 	t.Run("by up", func(t *testing.T) {
 		t.Parallel()
-		f := mixtest.NewUp(t, "DRAIN=1s")
+		f := mixtest.NewUp(t, append([]string{"DRAIN=1s"}, unhurried...)...)
 		handBack(t, f, f.Start(t, "up"), "up", func(done <-chan answer) string { return received(t, done).mustSayShuttingDown(t) })
 	})
 	t.Run("by a worker", func(t *testing.T) {
 		t.Parallel()
 		// What is not handed back would not come again in this test.
-		f := mixtest.NewRoles(t, miniotest.Shared(t), "DRAIN=1s", "ACK_WAIT=5m")
+		f := mixtest.NewRoles(t, miniotest.Shared(t), "DRAIN=1s", "ACK_WAIT=5m", "IDLE_TIMEOUT=10m")
 		f.StartNATS(t)
 		f.Start(t, "api")
 		f.Start(t, "aggregator")
@@ -194,7 +197,7 @@ func handBack(t *testing.T, f *mixtest.Fleet, p *mixtest.Process, role string, e
 
 func TestFrontStopsWhileItsCallWaits(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewRoles(t, miniotest.Shared(t))
+	f := mixtest.NewRoles(t, miniotest.Shared(t), unhurried...)
 	f.StartNATS(t)
 	front := f.Start(t, "api")
 	f.Start(t, "aggregator")
