@@ -186,7 +186,7 @@ func TestStoppedItemOfADeadWorkerIsCleanedUp(t *testing.T) {
 func TestPlannedRetryOfAStoppedBatchIsDropped(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	down := &storage.Error{Class: storage.Unavailable, Code: "http_503", Op: "open", Subject: "x", Message: "down", RetryAfter: time.Second}
+	down := &storage.Error{Class: storage.Unavailable, Code: "http_503", Op: "open", Subject: "x", Message: "down", RetryAfter: 20 * time.Second} // by then the stop is stored
 	source := &flaky{fails: 99, err: down}
 	b.sources["0"] = source
 	b.work(worker.Config{})

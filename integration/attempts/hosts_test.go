@@ -127,7 +127,7 @@ func TestRetryAfterHoldsForAllItemsOfTheHost(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	at := &station{}
-	at.become(&storage.Error{Class: storage.Throttled, Code: "source_http_429", Op: "open", Subject: "x", Message: "slow down", RetryAfter: 3 * time.Second})
+	at.become(&storage.Error{Class: storage.Throttled, Code: "source_http_429", Op: "open", Subject: "x", Message: "slow down", RetryAfter: 30 * time.Second})
 	b.work(worker.Config{Slots: 8})
 	const items = 60
 	batch := b.travel(items, 0, func(int) (string, *station) { return "busy.example", at })
