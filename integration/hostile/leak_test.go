@@ -54,7 +54,7 @@ func credentials(f *mixtest.Fleet, gate <-chan struct{}) mixtest.Batch {
 // every message of every stream while work waits in it, and into every answer.
 func TestNoProcessTellsCredentials(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewRoles(t, miniotest.Start(t), "LOG_LEVEL=DEBUG")
+	f := mixtest.NewRoles(t, miniotest.Start(t), "LOG_LEVEL=DEBUG", "IDLE_TIMEOUT=10m") // the slow one is to wait for all others
 	logs := map[string]func() string{"nats-server": f.StartNATS(t).Log}
 	for _, role := range []string{"api", "aggregator", "worker"} {
 		logs[role] = f.Start(t, role).Log

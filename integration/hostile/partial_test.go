@@ -44,8 +44,7 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // where nothing was, and what was there stays.
 func TestSourcesThatBreakOff(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewUp(t)
-	f.Start(t, "up", "IDLE_TIMEOUT=5s", "HEADER_TIMEOUT=5s", "ACK_WAIT=30s") // shorter, and a busy machine is taken for a slow peer
+	f, _ := up(t, "IDLE_TIMEOUT=10s", "HEADER_TIMEOUT=10s") // shorter, and a busy machine is taken for a slow peer
 	source := &halves{gate: make(chan struct{}), closing: make(chan struct{}), content: make([]byte, 2<<20)}
 	server := listenAt(t, "127.0.0.1", source.ServeHTTP)
 	t.Cleanup(func() { close(source.closing) }) // before the server closes
