@@ -106,23 +106,25 @@ func TestBothKindsOfAuthentication(t *testing.T) {
 
 func TestPrefer(t *testing.T) {
 	t.Parallel()
-	f := up(t, "MAX_WAIT=1s")
+	f, patient := up(t, "MAX_WAIT=1s"), up(t)
 	gate := make(chan struct{})
 	slow := mixtest.Batch{{ID: "slow", Src: mixtest.FromURL(f.GiveHalf("/slow", random(4096), gate)), Dest: mixtest.ToSandbox("/slow")}}.Files()
+	quick := download(patient, "quick")
 	for _, row := range []struct {
+		of      *mixtest.Fleet
 		prefer  string
 		files   any
 		status  int
 		applied []string
 	}{
-		{"respond-async", slow, http.StatusAccepted, []string{"respond-async"}},
-		{"wait=0", slow, http.StatusAccepted, []string{"wait=0"}},
-		{"respond-async, wait=1", slow, http.StatusAccepted, []string{"respond-async", "wait=1"}},
-		{"", slow, http.StatusGatewayTimeout, nil}, // --max-wait
-		{"wait=1", download(f, "quick"), http.StatusOK, nil},
-		{"handling=lenient", download(f, "quick"), http.StatusOK, nil},
+		{f, "respond-async", slow, http.StatusAccepted, []string{"respond-async"}},
+		{f, "wait=0", slow, http.StatusAccepted, []string{"wait=0"}},
+		{f, "respond-async, wait=1", slow, http.StatusAccepted, []string{"respond-async", "wait=1"}},
+		{f, "", slow, http.StatusGatewayTimeout, nil}, // --max-wait
+		{patient, "wait=240", quick, http.StatusOK, nil},
+		{patient, "handling=lenient", quick, http.StatusOK, nil},
 	} {
-		answer, err := f.API.Copy(t.Context(), f.Sandbox, map[string]string{"Prefer": row.prefer}, row.files)
+		answer, err := row.of.API.Copy(t.Context(), row.of.Sandbox, map[string]string{"Prefer": row.prefer}, row.files)
 		if err != nil || answer.Status != row.status || !slices.Equal(answer.Header.Values("Preference-Applied"), row.applied) {
 			t.Errorf("Prefer %q: status %d, applied %q, %v: %s", row.prefer, answer.Status, answer.Header.Values("Preference-Applied"), err, answer.Body)
 			continue
@@ -172,7 +174,7 @@ func TestCallerWhoHangsUpDoesNotStopTheBatch(t *testing.T) {
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	f := mixtest.NewUp(t)
+	f := mixtest.NewUp(t, mixtest.Steady)
 	process := f.Start(t, "up")
 	key := map[string]string{"Idempotency-Key": "once"}
 	files := download(f, "one")
