@@ -183,16 +183,22 @@ func (r *running) progress(t *testing.T) {
 	t.Helper()
 	for line := range r.lines {
 		r.output = append(r.output, line)
-		var told struct {
-			Progress struct {
-				Ended int `json:"operations"`
-			} `json:"progress"`
-		}
-		if json.Unmarshal([]byte(line), &told) == nil && told.Progress.Ended > 0 {
+		if operations(line) > 0 {
 			return
 		}
 	}
 	t.Fatalf("the load test ended before it told of operations\n%s", r.stderr.String())
+}
+
+// operations is how many a line of progress tells of; 0: it is none.
+func operations(line string) int {
+	var told struct {
+		Progress struct {
+			Ended int `json:"operations"`
+		} `json:"progress"`
+	}
+	_ = json.Unmarshal([]byte(line), &told) // what is no such line tells of none
+	return told.Progress.Ended
 }
 
 func (r *running) signal(t *testing.T, sig syscall.Signal) {

@@ -79,7 +79,7 @@ func TestFilesSayWhatTheRunSaid(t *testing.T) {
 	s := onMinIO(t, miniotest.Shared(t))
 	dir := t.TempDir()
 	a, b, page := filepath.Join(dir, "a.zst"), filepath.Join(dir, "b.zst"), filepath.Join(dir, "page.html")
-	_, run := s.bench(t, 0, "mixed", "--duration", "3s", "--objects", "50", "--seed", "5", "--raw", a, "--html", page)
+	_, run := s.bench(t, 0, "mixed", "--duration", "10s", "--objects", "50", "--seed", "5", "--raw", a, "--html", page)
 	if html := textOf(t, dir, "page.html"); !strings.Contains(html, run.Run) || !strings.HasSuffix(strings.TrimSpace(html), "</html>") {
 		t.Errorf("the page has %d bytes and no word of the run %s", len(html), run.Run)
 	}
@@ -87,7 +87,7 @@ func TestFilesSayWhatTheRunSaid(t *testing.T) {
 	if again.Run != run.Run || again.Operations != run.Operations || math.Abs(again.Ops-run.Ops) > 1e-6*run.Ops || again.Latency != run.Latency {
 		t.Errorf("the file says %+v, the run %+v", again.figures, run.figures)
 	}
-	_, second := s.bench(t, 0, "mixed", "--duration", "3s", "--objects", "50", "--seed", "5", "--raw", b)
+	_, second := s.bench(t, 0, "mixed", "--duration", "10s", "--objects", "50", "--seed", "5", "--raw", b)
 	merged := last(t, s.command(t, 0, "bench", "merge", a, b, "-o", filepath.Join(dir, "m.zst")).Stdout)
 	if merged.Operations != run.Operations+second.Operations {
 		t.Errorf("%d operations in the merged file, not %d", merged.Operations, run.Operations+second.Operations)

@@ -33,8 +33,14 @@ func TestReaderGoesAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = write.Close() // the process has its own
-	if _, err := bufio.NewReader(read).ReadString('\n'); err != nil {
-		t.Error(err)
+	for lines := bufio.NewReader(read); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Error(err)
+		}
+		if err != nil || operations(line) > 0 {
+			break
+		}
 	}
 	_ = read.Close()
 	_ = cmd.Process.Signal(syscall.SIGINT) // the code tells
