@@ -39,8 +39,9 @@ type Conn struct {
 
 const (
 	reconnectWait  = 250 * time.Millisecond
-	connectTimeout = 5 * time.Second
+	connectTimeout = 15 * time.Second
 	requestTimeout = 10 * time.Second // of one JetStream request
+	setupTimeout   = 2 * time.Minute  // of all of Setup: the server syncs several files for each stream that it makes
 )
 
 // Connect connects to the server. It fails at once if the server does not answer.

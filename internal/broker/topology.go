@@ -60,6 +60,8 @@ func shardConsumer(pool string, shard int) string {
 // Setup creates what is missing of the streams, buckets and the aggregator's consumer, and brings their
 // configuration up to date. Every role calls it at start; it is idempotent.
 func (c *Conn) Setup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, setupTimeout, fmt.Errorf("%w: no answer within %s", ErrUnavailable, setupTimeout))
+	defer cancel()
 	if err := c.settleReplicas(ctx); err != nil {
 		return err
 	}
