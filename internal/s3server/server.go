@@ -52,9 +52,9 @@ type Server struct {
 }
 
 const (
-	startLimit  = 20 * time.Second
-	answerLimit = 5 * time.Second
-	startTries  = 5 // with port 0, as somebody else may take the port in between
+	startLimit  = 2 * time.Minute
+	answerLimit = time.Minute // the first one
+	startTries  = 5           // with port 0, as somebody else may take the port in between
 	// The library refuses what exceeds these with 503; the workers' own limits stand well below.
 	maxConnections = 16 << 10
 	maxParts       = 10_000 // S3's own limit
