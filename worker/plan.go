@@ -17,10 +17,10 @@ import (
 
 // Limits of plans, a worker. They take no slots: a plan moves no content.
 const (
-	planItems     = 64              // that are looked at side by side
-	planQuestions = 64              // under way at once; what comes beyond is refused
-	planEndLimit  = 5 * time.Second // for each end of an item
-	planMost      = time.Minute     // for a question
+	planItems     = 64               // that are looked at side by side
+	planQuestions = 64               // under way at once; what comes beyond is refused
+	planEndLimit  = 15 * time.Second // for each end of an item: as long as a store may take for its answer
+	planMost      = time.Minute      // for a question
 	planMargin    = 500 * time.Millisecond
 )
 
