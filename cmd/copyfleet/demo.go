@@ -21,8 +21,8 @@ type demoCmd struct {
 }
 
 const (
-	demoLimit   = time.Minute // for all of it
-	demoReady   = 30 * time.Second
+	demoLimit   = 10 * time.Minute // for all of it, which takes seconds where nothing else runs
+	demoReady   = 2 * time.Minute
 	demoSandbox = "SBX-demo"
 )
 

@@ -21,7 +21,7 @@ const (
 	mostAnswer  = 16 << 20 // bytes: a page of items
 	mostRefusal = 64 << 10
 	answerTime  = 60 * time.Second // of a call that does not wait for copies
-	stopTime    = 15 * time.Second // of a cancel, which waits 10 s for its end
+	stopTime    = 60 * time.Second // of a cancel, which waits 10 s for its end once it is stored
 )
 
 // request is one call of the API.
