@@ -120,12 +120,7 @@ func TestGuardJudgesResolvedAddresses(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, closedPort, _ := net.SplitHostPort(closed.Addr().String())
-	closed.Close()
+	closed := closedPort(t)
 
 	// Of all loopback only 127.0.0.1 may be dialed.
 	names := resolver(t, map[string][]string{
@@ -148,8 +143,8 @@ func TestGuardJudgesResolvedAddresses(t *testing.T) {
 		{"mapped.test:" + port, &forbidden},
 		{"127.0.0.2:" + port, &forbidden},
 		{"[::1]:" + port, &forbidden},
-		{"one.test:" + closedPort, &failure{storage.Unavailable, "source_connect_refused", "the connection was refused", 0}},
-		{"mixed.test:" + closedPort, &failure{storage.Unavailable, "source_connect", "no connection to the public addresses", 0}},
+		{"one.test:" + closed, &failure{storage.Unavailable, "source_connect_refused", "the connection was refused", 0}},
+		{"mixed.test:" + closed, &failure{storage.Unavailable, "source_connect", "no connection to the public addresses", 0}},
 		{"missing.test:" + port, &failure{storage.Unavailable, "source_dns_not_found", "the host name has no address", 0}},
 	}
 	for _, tt := range tests {

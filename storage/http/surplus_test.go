@@ -45,8 +45,10 @@ func TestSurplusIsNotTheAnswerToTheNextRequest(t *testing.T) {
 					t.Fatalf("in round %d: %q, %v", n, got, err)
 				}
 			}
-			if n := connections.Load(); n > rounds+1 {
-				t.Errorf("%d connections, one for every liar would do", n)
+			// One for every liar would do. Without any use of a connection for a second request it would be two a round: the transport gives one up
+			// as well when its writer is not scheduled for 50 ms.
+			if n := connections.Load(); n > rounds+rounds/2 {
+				t.Errorf("%d connections in %d rounds", n, rounds)
 			}
 		})
 	}
