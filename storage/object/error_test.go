@@ -3,11 +3,12 @@ package object_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,12 +98,20 @@ func begin(t *testing.T, s *object.Store, bucket, key string) error {
 
 func TestEndpointDown(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// A socket that does not listen: nobody else gets its port.
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := endpoint{"http://" + l.Addr().String(), "access-key", "secret-key"}
-	l.Close()
+	defer syscall.Close(fd)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := endpoint{fmt.Sprintf("http://127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port), "access-key", "secret-key"}
 	for _, s := range []*object.Store{e.store(t, nil), e.store(t, autoBuckets)} {
 		for name, err := range map[string]error{
 			"open": open(t, s, "bucket", "k"), "write": write(t, s, "bucket", "k"), "check": s.Check(t.Context()),

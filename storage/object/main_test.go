@@ -41,7 +41,7 @@ func (m withEmbedded) Run() int {
 		return complain(err)
 	}
 	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	embedded, err = s3server.Start(ctx, s3server.Config{
 		Dir: dir, Listen: "127.0.0.1:0", AccessKey: embeddedAccessKey, SecretKey: embeddedSecretKey,

@@ -44,7 +44,7 @@ func seen(t *testing.T, b *bench) (storage.Ranger, storage.Mark) {
 func tick(t *testing.T, b *bench) {
 	t.Helper()
 	first := time.Time{}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(4 * time.Minute); time.Now().Before(deadline); {
 		b.write(t, "/clock", []byte("x"))
 		info, err := os.Stat(b.file("/clock"))
 		if err != nil {
