@@ -2,10 +2,14 @@ package broker
 
 import (
 	"context"
+	"time"
 )
 
 // StopLooking leaves an intake with nothing but wakes.
 func (in *Intake) StopLooking() { in.look.Stop() }
+
+// AnswerWithin is how long an intake waits for the answer to a pull.
+func (in *Intake) AnswerWithin(d time.Duration) { in.answer = d }
 
 // DeleteEvents deletes the stream of events.
 func (c *Conn) DeleteEvents(ctx context.Context) error { return c.js.DeleteStream(ctx, eventStream) }

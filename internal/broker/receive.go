@@ -21,6 +21,7 @@ type Intake struct {
 	next   map[protocol.Lane]int
 	wake   *nats.Subscription
 	inbox  *nats.Subscription
+	late   []lateInbox
 	hot    chan Shard   // filled by the wake subscription
 	look   *time.Ticker // finds what no wake told of: redeliveries, retries
 	soon   *time.Timer  // has queues in doubt looked at again
@@ -28,6 +29,7 @@ type Intake struct {
 	epoch  uint64
 	asked  time.Time // when the pull that is being answered was sent
 	poll   time.Duration
+	answer time.Duration // see pullWait
 	closed bool
 }
 
@@ -58,7 +60,7 @@ var precedence = []protocol.Lane{protocol.Interactive, retryLane, protocol.Bulk}
 
 // Intake prepares to receive the work of a pool. Close it.
 func (c *Conn) Intake(ctx context.Context, pool string) (*Intake, error) {
-	in := &Intake{conn: c, next: map[protocol.Lane]int{}, hot: make(chan Shard, hotBacklog), marks: map[string]uint64{}, poll: lookEvery}
+	in := &Intake{conn: c, next: map[protocol.Lane]int{}, hot: make(chan Shard, hotBacklog), marks: map[string]uint64{}, poll: lookEvery, answer: pullWait}
 	if err := c.EnsurePool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -146,6 +148,7 @@ func (in *Intake) Fetch(ctx context.Context, free, freeBulk int) ([]*Delivery, e
 	if err := in.refresh(ctx); err != nil {
 		return nil, err
 	}
+	in.handBackLate()
 	got, err := in.fetch(ctx, free, freeBulk)
 	if in.conn.Epoch() != in.epoch { // some may have come from a server of which nothing is known yet
 		for _, d := range got {
@@ -257,12 +260,11 @@ func (in *Intake) pull(ctx context.Context, q *queue, n int) ([]*Delivery, error
 		return nil, fmt.Errorf("pull from %s: %w", q.consumer, classify(err))
 	}
 	// The answer is waited for also when nobody wants it any more: what it brings has to be handed back, or nobody has it until its time is over.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), pullWait, fmt.Errorf("%w: no answer within %s", ErrUnavailable, pullWait))
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), in.answer, fmt.Errorf("%w: no answer within %s", ErrUnavailable, in.answer))
 	defer cancel()
 	got, err := in.collect(ctx, q, n)
 	if err != nil {
-		// What may still come belongs to nobody; it is delivered again when its time is over.
-		_ = in.inbox.Unsubscribe() // fails only on a closed connection
+		in.late = append(in.late, lateInbox{in.inbox, in.asked, in.conn.Epoch()})
 		in.inbox = nil
 		return got, fmt.Errorf("pull from %s: %w", q.consumer, err)
 	}
@@ -357,9 +359,13 @@ func (in *Intake) Close() {
 		in.look.Stop()
 		in.soon.Stop()
 	}
+	in.handBackLate()
+	for _, l := range in.late {
+		_ = l.inbox.Unsubscribe() // fails only on a closed connection
+	}
 	for _, sub := range []*nats.Subscription{in.wake, in.inbox} {
 		if sub != nil {
-			_ = sub.Unsubscribe() // fails only on a closed connection
+			_ = sub.Unsubscribe() // as above
 		}
 	}
 }
