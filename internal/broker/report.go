@@ -20,6 +20,7 @@ func (c *Conn) PublishReports(ctx context.Context, bundle []byte) error {
 
 // ReportReader delivers bundles in the order they were stored.
 type ReportReader struct {
+	conn     *Conn
 	consumer jetstream.Consumer
 	consume  jetstream.ConsumeContext
 	bundles  chan Bundle
@@ -38,8 +39,8 @@ type Bundle struct {
 // bundlesAhead bounds what is fetched ahead of the fold, in bytes.
 const bundlesAhead = 8 << 20
 
-// giveBackLimit is how long a reader that is closed waits for the server.
-const giveBackLimit = 2 * time.Second
+// giveBackLimit is how long a reader that is closed waits for the server, if that is there. What it does not give back waits for AckWait.
+const giveBackLimit = 10 * time.Second
 
 // Reports starts reading the report stream. Several readers share it.
 func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
@@ -48,7 +49,7 @@ func (c *Conn) Reports(ctx context.Context) (*ReportReader, error) {
 		return nil, fmt.Errorf("read reports: %w", classify(err))
 	}
 	ctx, stop := context.WithCancel(ctx)
-	r := &ReportReader{consumer: consumer, bundles: make(chan Bundle), stop: stop}
+	r := &ReportReader{conn: c, consumer: consumer, bundles: make(chan Bundle), stop: stop}
 	r.consume, err = consumer.Consume(func(msg jetstream.Msg) {
 		data, err := Unpack(msg.Data())
 		if err != nil {
@@ -84,9 +85,19 @@ func (r *ReportReader) Close() {
 	r.consume.Drain()
 	limit := time.NewTimer(giveBackLimit)
 	defer limit.Stop()
-	select {
-	case <-r.consume.Closed():
-	case <-limit.C: // the server is away; nothing can be given back
+	check := time.NewTicker(giveBackLimit / 5)
+	defer check.Stop()
+	for {
+		select {
+		case <-r.consume.Closed():
+			return
+		case <-check.C:
+			if !r.conn.nc.IsConnected() { // the server is away; nothing can be given back
+				return
+			}
+		case <-limit.C:
+			return
+		}
 	}
 }
 

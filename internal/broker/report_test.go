@@ -8,7 +8,7 @@ import (
 
 func TestClosedReaderGivesBackWhatNobodyTook(t *testing.T) {
 	t.Parallel()
-	conn := connect(t)
+	conn := connectWaiting(t, 8*time.Minute)
 	const bundles = 20
 	for i := range bundles {
 		if err := conn.PublishReports(t.Context(), fmt.Append(nil, i)); err != nil {
