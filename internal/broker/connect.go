@@ -44,7 +44,7 @@ const (
 	setupTimeout   = 2 * time.Minute  // of all of Setup: the server syncs several files for each stream that it makes
 )
 
-// Connect connects to the server. It fails at once if the server does not answer.
+// Connect connects to the server. It fails at once if the server is not there, and soon if it does not answer.
 func Connect(cfg Config) (*Conn, error) {
 	c := &Conn{log: cfg.Logger, replicas: cfg.Replicas, ackWait: cfg.AckWait, closed: make(chan struct{})}
 	if c.ackWait == 0 {
@@ -67,7 +67,7 @@ func Connect(cfg Config) (*Conn, error) {
 	}
 	address := cfg.URL
 	if cfg.Server != nil {
-		opts = append(opts, nats.InProcessServer(cfg.Server))
+		opts = append(opts, nats.InProcessServer(cfg.Server), nats.Timeout(serverStart)) // it is there: there is only no time for it
 		if cfg.Server.cfg.Token != "" {
 			opts = append(opts, nats.Token(cfg.Server.cfg.Token))
 		}

@@ -33,6 +33,7 @@ type Server struct {
 
 const (
 	serverStart    = 30 * time.Second
+	authSeconds    = 15       // until a client that has connected must have named itself; the default 2 are too few for a busy machine
 	serverMemory   = 64 << 20 // for memory streams, of which we have none
 	openBatches    = 500      // open atomic batches a stream; the default 50 is soon reached by many callers at once
 	openBatchTotal = 2000
@@ -50,6 +51,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		NoSigs:             true,
 		MaxPayload:         8 << 20,
 		Authorization:      cfg.Token,
+		AuthTimeout:        authSeconds,
 		JetStreamLimits: server.JSLimitOpts{
 			MaxBatchInflightPerStream: openBatches,
 			MaxBatchInflightTotal:     openBatchTotal,
