@@ -43,7 +43,9 @@ func connectWaiting(t *testing.T, ackWait time.Duration) *broker.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	if err := conn.Setup(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // without it there are ten seconds for each request
+	defer cancel()
+	if err := conn.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return conn

@@ -19,6 +19,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/internal/testkit/miniotest"
+	"github.com/copyfleet/copyfleet/internal/testkit/mixtest"
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
@@ -74,7 +75,7 @@ func TestEventsGoOnOverKills(t *testing.T) {
 	t.Parallel()
 	const rounds, each = 3, 20
 	dir := t.TempDir()
-	address, kill := startChild(t, dir, "127.0.0.1:0")
+	address, kill := startChild(t, dir, mixtest.FreeAddress(t))
 	conn, err := broker.Connect(broker.Config{URL: address, Name: t.Name(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
