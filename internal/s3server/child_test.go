@@ -34,7 +34,7 @@ func runChild(t *testing.T, mode string) (stdout, stderr string, err error) {
 
 // child prints only what went wrong.
 func child(dir string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	if err := use(ctx, dir); err != nil {
 		fmt.Println("the child failed:", err)

@@ -30,7 +30,7 @@ const (
 	bytesAtOnce  = 256 << 10
 	firstPause   = 50 * time.Millisecond // after a refusal
 	longestPause = 2 * time.Second
-	closeLimit   = 3 * time.Second // for what waits when the server is closed
+	closeLimit   = 3 * time.Second // for what waits when the server is closed, by default
 	// reservedAhead is how far the sequence that is on disk is ahead of the one that was given last, in nanoseconds: once a minute it is written.
 	reservedAhead = uint64(time.Minute)
 	sequenceFile  = "sequencer"
@@ -40,6 +40,7 @@ const (
 type teller struct {
 	dir string
 	log *slog.Logger
+	end time.Duration // how long what waits is told after the server was closed
 
 	mu       sync.Mutex
 	listener Listener // the zero value: nobody listens
@@ -58,7 +59,7 @@ type teller struct {
 
 // newTeller reads how far the sequence has come.
 func newTeller(dir string, log *slog.Logger) (*teller, error) {
-	e := &teller{dir: dir, log: log, more: make(chan struct{}, 1)}
+	e := &teller{dir: dir, log: log, end: closeLimit, more: make(chan struct{}, 1)}
 	raw, err := os.ReadFile(filepath.Join(dir, sequenceFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, nil
@@ -243,7 +244,7 @@ func (e *teller) close() {
 	case e.more <- struct{}{}:
 	default:
 	}
-	limit := time.AfterFunc(closeLimit, func() { stop(context.DeadlineExceeded) })
+	limit := time.AfterFunc(e.end, func() { stop(context.DeadlineExceeded) })
 	<-done
 	limit.Stop()
 	stop(nil)
