@@ -19,8 +19,23 @@ const (
 	claimRefresh = 30 * time.Second
 )
 
-// keepHeld extends everything that is held, and keeps the record fresh, until the work's context ends. Nothing is extended past MaxHold.
+// keepHeld extends everything that is held until the work's context ends. Nothing is extended past MaxHold.
 func (w *Worker) keepHeld(work context.Context) {
+	tick := time.NewTicker(heartbeat(w.conn))
+	defer tick.Stop()
+	for {
+		select {
+		case <-work.Done():
+			return
+		case <-tick.C:
+			w.extendAll(work)
+		}
+	}
+}
+
+// keepRecord keeps the record fresh until the work's context ends. It does not stand in the way of keepHeld: a write may take as long as a disk
+// does, and what is not extended meanwhile would be given to others.
+func (w *Worker) keepRecord(work context.Context) {
 	tick := time.NewTicker(heartbeat(w.conn))
 	defer tick.Stop()
 	w.claims.rewrite() // tells at once that there is a worker
@@ -33,7 +48,6 @@ func (w *Worker) keepHeld(work context.Context) {
 		case <-tick.C:
 			age := w.claims.age()
 			fresh = age < heartbeat(w.conn)/2 || age < claimRefresh && !w.claims.busy()
-			w.extendAll(work)
 		}
 		if fresh {
 			continue

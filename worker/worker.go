@@ -137,6 +137,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.controls.follow(work) })
 	background.Go(func() { w.controls.breakOffPaused(work) })
 	background.Go(func() { w.keepHeld(work) })
+	background.Go(func() { w.keepRecord(work) })
 	background.Go(func() { w.copier.progress.run(work) })
 
 	starting := pool.New()
