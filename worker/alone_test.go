@@ -23,7 +23,7 @@ func (missing) Open(context.Context) (*storage.Object, error) {
 // end of this one is known, which would then be charged with a third death.
 func TestWhoRanAloneIsAloneUntilThatIsStored(t *testing.T) {
 	t.Parallel()
-	k := newPartsKit(t, missing{}, &memory.Destination{})
+	k := newPartsKitOn(t, brokerWaiting(t, 2*time.Minute), missing{}, &memory.Destination{}) // nobody extends the claim
 	k.died(t, 0, soloCrashes-1)
 	w, err := New(t.Context(), k.config("w1"), k.conn, Drivers{Sandboxes: k}, k.sealer)
 	if err != nil {

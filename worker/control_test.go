@@ -10,10 +10,10 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
-// unwatched is a worker whose watch of what is wanted of batches never delivers anything.
+// unwatched is a worker whose watch of what is wanted of batches never delivers anything, and whose claims do not grow old, for nobody keeps them.
 func unwatched(t *testing.T) *Worker {
 	t.Helper()
-	w, err := New(t.Context(), Config{ID: "w1", PauseGrace: time.Minute}, brokerFor(t), Drivers{}, sealerFor(t))
+	w, err := New(t.Context(), Config{ID: "w1", PauseGrace: time.Hour}, brokerWaiting(t, time.Hour), Drivers{}, sealerFor(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestPauseThatIsOverdueBreaksOffAtOnce(t *testing.T) {
 	if err := w.controls.read(t.Context(), batchName{"O", "b"}); err != nil {
 		t.Fatal(err)
 	}
-	if over, _ := w.controls.overdue(time.Now().Add(time.Hour)); len(over) != 1 {
+	if over, _ := w.controls.overdue(time.Now().Add(2 * time.Hour)); len(over) != 1 {
 		t.Fatalf("%d batches are overdue", len(over))
 	}
 	j := w.claim(t)

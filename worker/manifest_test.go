@@ -26,9 +26,7 @@ func brokerFor(t testing.TB) *broker.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	if err := conn.Setup(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	setUp(t, conn)
 	return conn
 }
 

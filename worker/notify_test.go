@@ -17,6 +17,7 @@ import (
 
 	"github.com/copyfleet/copyfleet/internal/broker"
 	"github.com/copyfleet/copyfleet/protocol"
+	"github.com/copyfleet/copyfleet/storage"
 )
 
 // fleet is a broker on which workers of a bench run.
@@ -58,9 +59,7 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	if err := conn.Setup(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	setUp(t, conn)
 	f := &fleet{bench: newBench(t), conn: conn, log: &lockedLog{}}
 	if f.batches, err = conn.Bucket(t.Context(), broker.BatchBucket); err != nil {
 		t.Fatal(err)
@@ -376,33 +375,45 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// patient is a driver whose notices hang for as long as a test wants. A real one gives up after ten seconds, in which a busy machine may copy nothing.
+type patient struct {
+	HTTPDriver
+
+	release     chan struct{}
+	began       chan struct{}
+	under, most atomic.Int32
+}
+
+// Notify implements [notifier].
+func (p *patient) Notify(ctx context.Context, url string, _ map[string]string, _ []byte) (storage.Answer, error) {
+	n := p.under.Add(1)
+	defer p.under.Add(-1)
+	for old := p.most.Load(); n > old && !p.most.CompareAndSwap(old, n); old = p.most.Load() {
+	}
+	p.began <- struct{}{}
+	select {
+	case <-p.release:
+		return storage.Answer{Status: http.StatusOK}, nil
+	case <-ctx.Done():
+		return storage.Answer{}, storage.Errorf(storage.Interrupted, "stopped", "notify", url, "it was stopped")
+	}
+}
+
 // TestHangingReceiversTakeFewSlots: while notices hang, a copy of the same lane has its slot at once.
 func TestHangingReceiversTakeFewSlots(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	release, began := make(chan struct{}), make(chan struct{}, 100)
-	var under, most atomic.Int32
-	url := f.serve(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		n := under.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
-		began <- struct{}{}
-		select {
-		case <-release:
-		case <-r.Context().Done():
-		}
-		under.Add(-1)
-	})
+	receivers := &patient{HTTPDriver: f.copier.drivers.HTTP, release: make(chan struct{}), began: make(chan struct{}, 100)}
+	f.copier.drivers.HTTP = receivers
 	source := f.serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("content")) })
 	const hanging = 5
 	for range hanging {
-		record := f.ended(url)
+		record := f.ended("https://receiver.test/")
 		f.publish(&record)
 	}
 	reports := f.reports()
 	f.work() // with four slots
-	<-began
+	<-receivers.began
 	shard, batch := protocol.ShardOf("ORG"), protocol.NewBatchID()
 	work := protocol.Work{
 		Version: protocol.WorkVersion, Org: "ORG", Batch: batch, Total: 2, Chunks: 1, Lane: protocol.Interactive, Pool: protocol.DefaultPool, Shard: shard,
@@ -422,13 +433,13 @@ func TestHangingReceiversTakeFewSlots(t *testing.T) {
 	if got := f.next(reports); got.Index != 0 || got.State != protocol.ItemSucceeded {
 		t.Errorf("the first report is %+v", got)
 	}
-	close(release)
+	close(receivers.release)
 	for range hanging {
 		if got := f.next(reports); got.Index != protocol.WebhookIndex {
 			t.Errorf("report %+v", got)
 		}
 	}
-	if most.Load() != 1 {
-		t.Errorf("%d notices at once, with four slots", most.Load())
+	if most := receivers.most.Load(); most != 1 {
+		t.Errorf("%d notices at once, with four slots", most)
 	}
 }

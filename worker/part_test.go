@@ -76,7 +76,7 @@ func TestPartThatNobodyWantsIsDropped(t *testing.T) {
 	cfg.Logger = slog.New(slog.NewJSONHandler(log, nil))
 	k.run(t, cfg)
 	k.part(t, 2, 3)
-	until(t, "the part is known", func() bool { return len(k.reported()) == 1 })
+	k.kept(t, 1)
 	k.part(t, 2, 3)  // it is stored
 	k.part(t, 3, 2)  // of an owner that is gone
 	k.part(t, 99, 3) // there is none
@@ -106,7 +106,7 @@ func TestPartOfADeadWorkerMayHaveTwoWriters(t *testing.T) {
 	k.run(t, k.config("w1"))
 	k.part(t, 2, 3)
 	k.part(t, 3, 3)
-	until(t, "the parts are known", func() bool { return len(k.reported()) == 2 })
+	k.kept(t, 2)
 	for _, r := range k.reported() {
 		if twice := r.State.Number == 2; r.State.Failure != nil || r.State.Twice != twice || r.Epoch != 3 {
 			t.Errorf("reported: %+v", r)
@@ -173,7 +173,7 @@ func TestSweptItemLeavesNothing(t *testing.T) {
 func TestStaleOwnerRemovesNothing(t *testing.T) {
 	t.Parallel()
 	source, dest := sourceOf(bytesOf(manyParts, 1)), &memory.Destination{}
-	k := newPartsKit(t, source, dest)
+	k := newPartsKitOn(t, brokerWaiting(t, time.Hour), source, dest) // nobody extends the claim
 	plan := k.planned(t, dest, source)
 	w, err := New(t.Context(), k.config("w1"), k.conn, Drivers{Sandboxes: k}, k.sealer)
 	if err != nil {

@@ -57,12 +57,12 @@ func (h *haunted) state() (back bool, aborts int) {
 	return h.back, h.aborts
 }
 
-// busy leaves the claim of a living worker on a part, and returns what ends it.
+// busy leaves the claim of a worker on a part, and returns what ends it. The worker lives for as long as the test takes: its clock is ahead.
 func (k *partsKit) busy(t *testing.T, number int) (ends func()) {
 	t.Helper()
 	ref := k.ref
 	ref.Part = number
-	claim := protocol.Claim{Version: protocol.ClaimVersion, Worker: "other", Written: time.Now(), Held: []protocol.HeldClaim{{Ref: ref, Fence: 1}}}
+	claim := protocol.Claim{Version: protocol.ClaimVersion, Worker: "other", Written: time.Now().Add(time.Hour), Held: []protocol.HeldClaim{{Ref: ref, Fence: 1}}}
 	value, err := protocol.Encode(claim)
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ type partsKit struct {
 
 	mu     sync.Mutex
 	states []protocol.PartReport   // all that were reported
+	known  int                     // those of them that stand in a page
 	words  []protocol.UploadReport // as well
 }
 
@@ -81,10 +82,18 @@ func brokerWaiting(t *testing.T, ackWait time.Duration) *broker.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	if err := conn.Setup(t.Context()); err != nil {
+	setUp(t, conn)
+	return conn
+}
+
+// setUp sets a broker up, and gives a busy machine more time for each request than ten seconds.
+func setUp(t testing.TB, conn *broker.Conn) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), partsLimit)
+	defer cancel()
+	if err := conn.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return conn
 }
 
 // Source, and the following, implement [SandboxDriver].
@@ -159,6 +168,9 @@ func (k *partsKit) keep(ctx context.Context, r *protocol.PartReport) error {
 	if _, err := k.records.bucket.Put(ctx, protocol.PartPageKey(r.Ref.Org, r.Ref.Batch, r.Ref.Index, number), value); err != nil {
 		return err
 	}
+	k.mu.Lock()
+	k.known++
+	k.mu.Unlock()
 	if _, revision, err = k.records.plan(ctx, r.Ref); err == nil && revision == 0 { // it was removed meanwhile
 		err = k.records.remove(ctx, r.Ref)
 	}
@@ -172,6 +184,16 @@ func (k *partsKit) reported() []protocol.PartReport {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.states)
+}
+
+// kept waits until so many reports of parts stand where the next owner of their item finds them: what was reported takes its time to come there.
+func (k *partsKit) kept(t *testing.T, reports int) {
+	t.Helper()
+	until(t, "the parts are known", func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.known >= reports
+	})
 }
 
 // config is that of a worker which copies in parts whatever it can.

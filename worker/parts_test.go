@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestSmallItemsAreCopiedWhole(t *testing.T) {
 	}
 }
 
-// TestNextAttemptContinues has the fourth part fail at first.
+// TestNextAttemptContinues has the fourth part fail at first, once it is known where the next attempt looks that those before it are stored.
 func TestNextAttemptContinues(t *testing.T) {
 	t.Parallel()
 	data := bytesOf(manyParts, 1)
@@ -82,12 +83,22 @@ func TestNextAttemptContinues(t *testing.T) {
 		FailParts:     map[int]error{4: storage.Errorf(storage.Unavailable, "busy", "write", "x", "it is busy")},
 		FailPartTimes: 1,
 	}
-	k := newPartsKit(t, sourceOf(data), dest)
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // also if the test fails: the worker's end waits for the part
+	k := newPartsKit(t, sourceOf(data), gated{dest, func(number int) error {
+		if number == 4 {
+			<-gate
+		}
+		return nil
+	}})
 	k.run(t, k.config("w1"))
 	md := md5.Sum(data)
 	k.publish(t, func(item *protocol.ManifestItem, _ *protocol.Work) {
 		item.Expect = protocol.Expect{SHA256: digestOf(data), MD5: hex.EncodeToString(md[:])}
 	})
+	k.kept(t, 3)
+	open()
 	if r := k.next(t); r.State != protocol.ItemRetrying {
 		t.Fatalf("after the first attempt: %+v", r)
 	}
@@ -104,15 +115,9 @@ func TestNextAttemptContinues(t *testing.T) {
 func TestChangedSourceBeginsAnew(t *testing.T) {
 	t.Parallel()
 	data, source := bytesOf(manyParts, 2), sourceOf(bytesOf(manyParts, 1))
-	source.Fail, source.FailAfter, source.FailTimes = storage.Errorf(storage.Unavailable, "busy", "read", "x", "it is busy"), 3*testPart+9, 1
 	dest := &memory.Destination{}
 	k := newPartsKit(t, source, dest)
-	stop := k.run(t, k.config("w1"))
-	k.publish(t, nil)
-	if r := k.next(t); r.State != protocol.ItemRetrying {
-		t.Fatalf("after the first attempt: %+v", r)
-	}
-	stop()
+	k.stuck(t, dest)
 	source.Data, source.ETag = data, `"v2"`
 	k.run(t, k.config("w2"))
 	r := k.final(t)
@@ -125,20 +130,26 @@ func TestChangedSourceBeginsAnew(t *testing.T) {
 	}
 }
 
-func TestLostUploadBeginsAnew(t *testing.T) {
-	t.Parallel()
-	data := bytesOf(manyParts, 1)
-	dest := &memory.Destination{
-		FailParts:     map[int]error{4: storage.Errorf(storage.Unavailable, "busy", "write", "x", "it is busy")},
-		FailPartTimes: 1,
-	}
-	k := newPartsKit(t, sourceOf(data), dest)
+// stuck has a worker try the item, and fail at its fourth part as often as it does, until the worker has ended.
+func (k *partsKit) stuck(t *testing.T, dest *memory.Destination) {
+	t.Helper()
+	dest.FailParts = map[int]error{4: storage.Errorf(storage.Unavailable, "busy", "write", "x", "it is busy")}
 	stop := k.run(t, k.config("w1"))
-	k.publish(t, nil)
+	k.publish(t, func(_ *protocol.ManifestItem, w *protocol.Work) { w.MaxAttempts = 1000 })
+	k.kept(t, 3)
 	if r := k.next(t); r.State != protocol.ItemRetrying {
 		t.Fatalf("after the first attempt: %+v", r)
 	}
 	stop()
+	dest.FailParts = nil
+}
+
+func TestLostUploadBeginsAnew(t *testing.T) {
+	t.Parallel()
+	data := bytesOf(manyParts, 1)
+	dest := &memory.Destination{}
+	k := newPartsKit(t, sourceOf(data), dest)
+	k.stuck(t, dest)
 	for _, begun := range dest.Uploads() {
 		if err := dest.Abort(t.Context(), begun); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,12 +66,14 @@ func TestNextPartIsReadWhileOneIsStored(t *testing.T) {
 	}
 }
 
-// TestPartThatIsNotStoredEndsTheAttempt has a part fail behind its last byte, while the next one is read.
+// TestPartThatIsNotStoredEndsTheAttempt has a part fail behind its last byte, while the next one is read, and it is known that the first is stored.
 func TestPartThatIsNotStoredEndsTheAttempt(t *testing.T) {
 	t.Parallel()
 	data := bytesOf(manyParts, 1)
 	var failed atomic.Bool
-	third := make(chan struct{})
+	third, first := make(chan struct{}), make(chan struct{})
+	known := sync.OnceFunc(func() { close(first) })
+	defer known() // also if the test fails: the worker's end waits for the part
 	dest := &slowStore{Destination: &memory.Destination{}}
 	dest.begun = func(number int) {
 		if number == 3 && !failed.Load() {
@@ -82,12 +85,15 @@ func TestPartThatIsNotStoredEndsTheAttempt(t *testing.T) {
 			return nil
 		}
 		<-third
+		<-first
 		failed.Store(true)
 		return storage.Errorf(storage.Unavailable, "dest_slow_down", "write", "memory", "the store is busy")
 	}
 	k := newPartsKit(t, sourceOf(data), dest)
 	k.run(t, k.config("w1"))
 	k.publish(t, nil)
+	k.kept(t, 1)
+	known()
 	r := k.final(t)
 	k.arrived(t, dest.Destination, &r, data)
 	if len(r.Attempts) != 2 || r.Attempts[0].Failure == nil || r.Attempts[0].Failure.Code != "dest_slow_down" || r.ResumedFrom != testPart {

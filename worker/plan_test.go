@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -156,6 +157,9 @@ func TestPlanTouchesNothing(t *testing.T) {
 	}
 	f.work()
 	answer := f.ask(30*time.Second, items...)
+	for tries := 1; tries < 10 && outOfTime(answer); tries++ { // for each end there are seconds, which a busy machine may need
+		answer = f.ask(30*time.Second, items...)
+	}
 	if answer.Failure != nil || len(answer.Items) != len(rows) {
 		t.Fatalf("%d items, failure %+v", len(answer.Items), answer.Failure)
 	}
@@ -188,6 +192,13 @@ func TestPlanTouchesNothing(t *testing.T) {
 	}
 }
 
+// outOfTime reports whether there was no time for an end of an item.
+func outOfTime(answer protocol.PlanAnswer) bool {
+	return slices.ContainsFunc(answer.Items, func(i protocol.PlannedItem) bool {
+		return slices.ContainsFunc(i.Problems, func(p protocol.PlanProblem) bool { return p.Failure.Class == protocol.Timeout })
+	})
+}
+
 // TestPlanEndsInTime: what could not be looked at in time is unknown, and the rest is told.
 func TestPlanEndsInTime(t *testing.T) {
 	t.Parallel()
@@ -198,9 +209,15 @@ func TestPlanEndsInTime(t *testing.T) {
 		}
 	})
 	f.work()
-	answer := f.ask(2*time.Second,
-		protocol.ManifestItem{Src: httpGet(base + "/hang"), Dest: inSandbox("/a")},
-		protocol.ManifestItem{Src: httpGet(base + "/f"), Dest: inSandbox("/b")})
+	var answer protocol.PlanAnswer
+	for _, within := range []time.Duration{2 * time.Second, 8 * time.Second, 30 * time.Second, time.Minute} {
+		answer = f.ask(within,
+			protocol.ManifestItem{Src: httpGet(base + "/hang"), Dest: inSandbox("/a")},
+			protocol.ManifestItem{Src: httpGet(base + "/f"), Dest: inSandbox("/b")})
+		if len(answer.Items) == 2 && answer.Items[1].Action != protocol.PlanUnknown {
+			break // else a busy machine needs more time for what answers
+		}
+	}
 	if len(answer.Items) != 2 || answer.Items[0].Action != protocol.PlanUnknown || codes(answer.Items[0]) != "warning  plan_timeout" || answer.Items[1].Action != protocol.PlanCopy {
 		t.Errorf("answer %+v", answer)
 	}
@@ -234,7 +251,7 @@ func TestPlanIsBounded(t *testing.T) {
 	silent := &silence{HTTPDriver: b.copier.drivers.HTTP}
 	b.copier.drivers.HTTP = silent
 	p := newPlanner(b.copier, sealer)
-	q := protocol.PlanQuestion{Version: protocol.PlanVersion, Org: "ORG", Batch: protocol.NewBatchID(), Within: time.Second}
+	q := protocol.PlanQuestion{Version: protocol.PlanVersion, Org: "ORG", Batch: protocol.NewBatchID(), Within: planMost}
 	items := make([]protocol.ManifestItem, protocol.PageSize)
 	for i := range items {
 		items[i] = protocol.ManifestItem{Src: httpGet("http://192.0.2.1/"), Dest: inSandbox("/x")}
@@ -243,9 +260,11 @@ func TestPlanIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	question, _ := json.Marshal(q)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	replies := make(chan protocol.PlanAnswer, planQuestions+1)
 	for range planQuestions + 1 {
-		p.take(t.Context(), question, func(data []byte) {
+		p.take(ctx, question, func(data []byte) {
 			var a protocol.PlanAnswer
 			_ = json.Unmarshal(data, &a)
 			replies <- a
@@ -254,6 +273,7 @@ func TestPlanIsBounded(t *testing.T) {
 	if first := <-replies; first.Failure == nil || first.Failure.Code != "plan_busy" {
 		t.Errorf("one question too many: %+v", first.Failure)
 	}
+	cancel() // the others have a minute
 	p.close()
 	p.take(t.Context(), question, func([]byte) { t.Error("answered after the end") })
 	if len(replies) != planQuestions || silent.most.Load() > planItems {

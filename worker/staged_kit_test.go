@@ -62,7 +62,7 @@ func (b countedBody) Read(p []byte) (int, error) {
 func newStagedKit(t *testing.T, dest storage.Destination, data []byte) *stagedKit {
 	t.Helper()
 	server := miniotest.Shared(t)
-	k := &stagedKit{partsKit: newPartsKitOn(t, quickBroker(t), nil, dest), data: data, gets: new(atomic.Int64)}
+	k := &stagedKit{partsKit: newPartsKit(t, nil, dest), data: data, gets: new(atomic.Int64)}
 	store, err := object.New(object.Config{
 		Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey, Transport: counted{newBench(t).client, k.gets},
 	})
