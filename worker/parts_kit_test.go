@@ -86,7 +86,7 @@ func brokerWaiting(t *testing.T, ackWait time.Duration) *broker.Conn {
 	return conn
 }
 
-// setUp sets a broker up, and gives a busy machine more time for each request than ten seconds.
+// setUp sets a broker up, and gives a busy machine the time that it needs.
 func setUp(t testing.TB, conn *broker.Conn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), partsLimit)

@@ -43,7 +43,7 @@ func connectWaiting(t *testing.T, ackWait time.Duration) *broker.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // without it there are ten seconds for each request
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // a busy machine may need them
 	defer cancel()
 	if err := conn.Setup(ctx); err != nil {
 		t.Fatal(err)
