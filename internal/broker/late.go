@@ -8,7 +8,7 @@ import (
 )
 
 // lateInbox is where the answer to a pull may still come that was given up. What it brings belongs to nobody: it is handed back, or it would
-// wait for its AckWait to end.
+// wait for its AckWait to end. After that it may be another worker's, and a word about it would be taken for that one's.
 type lateInbox struct {
 	inbox *nats.Subscription
 	asked time.Time
@@ -19,6 +19,11 @@ type lateInbox struct {
 func (in *Intake) handBackLate() {
 	kept := in.late[:0]
 	for _, l := range in.late {
+		// The server counts AckWait from when it was asked, or later.
+		if l.epoch != in.conn.Epoch() || time.Since(l.asked) >= in.conn.ackWait {
+			_ = l.inbox.Unsubscribe() // fails only on a closed connection
+			continue
+		}
 		for {
 			msg, err := l.inbox.NextMsg(0)
 			if err != nil {
@@ -28,11 +33,7 @@ func (in *Intake) handBackLate() {
 				_ = msg.Nak() // not sent, it comes again after AckWait: later, but it comes
 			}
 		}
-		if l.epoch == in.conn.Epoch() && time.Since(l.asked) < in.conn.ackWait {
-			kept = append(kept, l)
-			continue
-		}
-		_ = l.inbox.Unsubscribe() // fails only on a closed connection
+		kept = append(kept, l)
 	}
 	clear(in.late[len(kept):])
 	in.late = kept

@@ -199,27 +199,42 @@ func TestWakeBeforeItsItem(t *testing.T) {
 	}
 }
 
-// TestLateAnswersAreHandedBack gives pulls up before they are answered: what they bring is there for the next, long before its AckWait is over.
+// TestLateAnswersAreHandedBack gives pulls up before they are answered: what they bring is there for the next, long before its AckWait is over. After that
+// it may be another worker's, and nothing is said of it.
 func TestLateAnswersAreHandedBack(t *testing.T) {
 	t.Parallel()
-	conn := connectWaiting(t, time.Hour)
-	publish(t, conn, protocol.Interactive, org, 1)
-	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	in.AnswerWithin(0)
-	shard := broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}
-	eventually(t, func() bool {
-		if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || !errors.Is(err, broker.ErrUnavailable) {
-			t.Fatalf("%d items, %v", len(got), err)
+	for _, old := range []bool{false, true} {
+		conn := connectWaiting(t, time.Hour)
+		publish(t, conn, protocol.Interactive, org, 1)
+		in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+		if err != nil {
+			t.Fatal(err)
 		}
-		b, err := conn.Backlog(t.Context(), shard)
-		return err == nil && b.Held == 1
-	})
-	in.AnswerWithin(time.Minute)
-	if d := next(t, in); !d.Repeated {
-		t.Error("an item that was handed out before is not marked as repeated")
+		defer in.Close()
+		in.AnswerWithin(0)
+		shard := broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}
+		eventually(t, func() bool {
+			if old {
+				in.GrowOlder(2 * time.Hour)
+			}
+			if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || !errors.Is(err, broker.ErrUnavailable) {
+				t.Fatalf("%d items, %v", len(got), err)
+			}
+			b, err := conn.Backlog(t.Context(), shard)
+			return err == nil && b.Held == 1
+		})
+		in.AnswerWithin(time.Minute)
+		if !old {
+			if d := next(t, in); !d.Repeated {
+				t.Error("an item that was handed out before is not marked as repeated")
+			}
+			continue
+		}
+		in.GrowOlder(2 * time.Hour)
+		for range 3 {
+			if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || err != nil {
+				t.Errorf("an item is handed back that may be another worker's: %d items, %v", len(got), err)
+			}
+		}
 	}
 }

@@ -93,7 +93,7 @@ func TestNewJournalMakesNewBatches(t *testing.T) {
 	s := newStage(t, copyRule)
 	stop := s.run()
 	s.put("a", 1, "")
-	until(t, "it is submitted", func() bool { return len(s.desk.items()) == 1 })
+	until(t, "the journal says that it is submitted", func() bool { return s.records() == 2 }) // and it is out of the stream
 	stop()
 	last, err := s.conn.Triggers(t.Context(), acme, func(uint64, []byte) error { return nil })
 	if err == nil {
