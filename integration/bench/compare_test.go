@@ -72,6 +72,7 @@ func windowsOf(b *testing.B, endpoint string, length time.Duration) []*record.To
 		Workload: "put", Size: "4KiB", Concurrency: 8, Duration: length.Seconds(), WarmUp: 0.3,
 	})
 	load(b, j)
+	j.clear(b)
 	open := func() (io.ReadCloser, error) { return os.Open(j.raw.Name()) }
 	windows, err := record.Windows(open, record.Cut{}, report.Windows)
 	if err != nil {

@@ -29,6 +29,7 @@ type loadTester struct {
 	*job.Job
 
 	raw *os.File
+	cfg *job.Config
 }
 
 // loadTest is a load tester on a store.
@@ -39,10 +40,11 @@ func loadTest(b *testing.B, endpoint, bucket string, spec job.Spec) loadTester {
 		b.Fatal(err)
 	}
 	spec.Endpoints, spec.Bucket, spec.Prefix, spec.Seed = []string{endpoint}, bucket, "copyfleet-bench", rand.Uint64()
-	j, err := job.New(&job.Config{
+	cfg := &job.Config{
 		Spec: &spec, Secrets: job.Secrets{AccessKey: accessKey, SecretKey: secretKey}, Raw: file,
 		Place: loadtest.Place{Run: "r" + strconv.FormatUint(spec.Seed, 36), Generators: 1},
-	})
+	}
+	j, err := job.New(cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func loadTest(b *testing.B, endpoint, bucket string, spec job.Spec) loadTester {
 			b.Error(err)
 		}
 	})
-	return loadTester{j, file}
+	return loadTester{j, file, cfg}
 }
 
 // load makes the load, all of which has to go well.
@@ -70,6 +72,19 @@ func load(b *testing.B, j loadTester) *report.Summary {
 		b.Fatalf("%d failed: %+v, %v", sum.Errors, sum.Failures, sum.Partial)
 	}
 	return sum
+}
+
+// clear removes the objects of a load test, as the command does: a store with more of them may be slower.
+func (j loadTester) clear(b *testing.B) {
+	b.Helper()
+	store, err := job.NewStore(j.cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Clear(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // BenchmarkLoadTesterAlone is how much the load tester can do: objects of 4 KiB on a store in this process that costs next to nothing, with every

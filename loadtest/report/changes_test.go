@@ -24,7 +24,7 @@ func TestChangesText(t *testing.T) {
 	}{
 		"same":     {side(1, 1, 1), side(2, 1, 1), "No difference: no figure changed by more than noise does or the tolerance allows. The largest change is that of "},
 		"equal":    {stat(100), stat(100), "No difference: no figure changed.\n"},
-		"little":   {stat(100), stat(103), "No difference: no figure changed by more than the tolerance. The largest change is that of "},
+		"little":   {slices.Repeat(stat(100), 5), slices.Repeat(stat(103), 5), "No difference: no figure changed by more than the tolerance. The largest change is that of "},
 		"slower":   {side(1, 5, 1), side(2, 5, 1.25), "Worse: "},
 		"faster":   {side(1, 5, 1.25), side(2, 5, 1), "Better: "},
 		"failed":   {stat(100), failed, "Worse: operations a second of stat by -100 % (-100 to -100 %), the share of errors of stat by +100 points (+100 to +100 points)."},

@@ -53,17 +53,20 @@ type figure struct {
 	name   string
 	higher bool  // is better
 	least  int64 // operations that a sample must have to say something of it; 0: those without any count, too, as they are slow
-	of     func(f *Figures) float64
+	// noise is by how much it differs between runs of the same thing without their own pieces showing it, as a standard deviation of the ratio: a disk is
+	// in another state, memory lies elsewhere. Too few runs of a side cannot tell it. Measured on a disk, 41 runs of 8 s.
+	noise float64
+	of    func(f *Figures) float64
 }
 
 // A percentile has to have operations beyond it in each sample: the 99th of fewer than 100 is the slowest one.
 var figures = []figure{
-	{"ops_per_second", true, 0, func(f *Figures) float64 { return f.Ops }},
-	{"mib_per_second", true, 0, func(f *Figures) float64 { return f.MiB }},
-	{"mean_ms", false, 2, func(f *Figures) float64 { return f.Latency.Mean }},
-	{"p50_ms", false, 2, func(f *Figures) float64 { return f.Latency.P50 }},
-	{"p90_ms", false, 10, func(f *Figures) float64 { return f.Latency.P90 }},
-	{"p99_ms", false, 100, func(f *Figures) float64 { return f.Latency.P99 }},
+	{"ops_per_second", true, 0, 0.025, func(f *Figures) float64 { return f.Ops }},
+	{"mib_per_second", true, 0, 0.025, func(f *Figures) float64 { return f.MiB }},
+	{"mean_ms", false, 2, 0.025, func(f *Figures) float64 { return f.Latency.Mean }},
+	{"p50_ms", false, 2, 0.025, func(f *Figures) float64 { return f.Latency.P50 }},
+	{"p90_ms", false, 10, 0.04, func(f *Figures) float64 { return f.Latency.P90 }},
+	{"p99_ms", false, 100, 0.12, func(f *Figures) float64 { return f.Latency.P99 }},
 }
 
 const errorFigure = "error_percent"
@@ -83,8 +86,8 @@ const errorPoints = 0.1
 type Side [][]*record.Totals
 
 // Compare says how the runs of after differ from those of before. A change counts if it is certain, to 99 %, and larger than the tolerance, a share. Of five
-// runs or more on each side the runs are compared with each other, else their pieces; and a change that is smaller than what runs of one side differ by is
-// never certain. Figures of which there are too few operations to judge by are left out.
+// runs or more on each side the runs are compared with each other, else their pieces; then a change that is smaller than what runs of one side differ by is
+// never certain, nor, between single runs, one of less than about a tenth. Figures of which there are too few operations to judge by are left out.
 func Compare(before, after Side, tolerance float64) ([]Change, error) {
 	if len(before) == 0 || len(after) == 0 {
 		return nil, errors.New("there is nothing to compare")
@@ -218,7 +221,7 @@ func (s *sampled) relative(after *sampled, operation string, f *figure) (Change,
 	}
 	// Logarithms make the interval one of the ratio: the same both ways round, and never below nothing. Their errors are those of the means, relatively.
 	ratio := math.Log(c.After / c.Before)
-	half := interval(x, y, c.Before, c.After)
+	half := interval(x, y, c.Before, c.After, f.noise*f.noise*(s.unseen()+after.unseen()))
 	low, high := ratio-half, ratio+half
 	for _, v := range values(s.runs, operation, f.least, f.of) {
 		for _, w := range values(after.runs, operation, f.least, f.of) {
@@ -240,7 +243,7 @@ func (s *sampled) absolute(after *sampled, operation string) (Change, bool) {
 	if c.Before == 0 && c.After == 0 || len(x) < leastSamples || len(y) < leastSamples {
 		return Change{}, false
 	}
-	half := interval(x, y, 1, 1)
+	half := interval(x, y, 1, 1, 0)
 	c.Percent = c.After - c.Before
 	c.Low, c.High = c.Percent-half, c.Percent+half
 	for _, v := range values(s.runs, operation, 0, errorShare) {
@@ -251,17 +254,29 @@ func (s *sampled) absolute(after *sampled, operation string) (Change, bool) {
 	return c, true
 }
 
-// interval is half of the one that the difference of two means has, each divided by a unit, by Welch's test, which lets both sides differ in how much
-// they vary.
-func interval(x, y []float64, unitX, unitY float64) float64 {
-	vx := stats.Variance(x) / float64(len(x)) / (unitX * unitX)
-	vy := stats.Variance(y) / float64(len(y)) / (unitY * unitY)
-	if vx+vy == 0 {
+// unseen is how many times the variance between runs the mean of a side has that its samples do not show.
+func (s *sampled) unseen() float64 {
+	if s.runs == nil {
 		return 0
 	}
-	degrees := (vx + vy) * (vx + vy) / (vx*vx/float64(len(x)-1) + vy*vy/float64(len(y)-1))
-	return math.Sqrt(vx+vy) * stats.InvCDF(stats.TDist{V: degrees})(1-(1-confidence)/2)
+	return 1 / float64(len(s.runs))
 }
+
+// interval is half of the one that the difference of two means has, each divided by a unit, by Welch's test, which lets both sides differ in how much
+// they vary. known is the variance of the difference that is known beforehand.
+func interval(x, y []float64, unitX, unitY, known float64) float64 {
+	vx := stats.Variance(x) / float64(len(x)) / (unitX * unitX)
+	vy := stats.Variance(y) / float64(len(y)) / (unitY * unitY)
+	all := vx + vy + known
+	if all == 0 {
+		return 0
+	}
+	degrees := all * all / (vx*vx/float64(len(x)-1) + vy*vy/float64(len(y)-1)) // infinite if the samples do not vary
+	return math.Sqrt(all) * stats.InvCDF(stats.TDist{V: min(degrees, mostDegrees)})(1-(1-confidence)/2)
+}
+
+// mostDegrees make a distribution that nobody can tell from the normal one.
+const mostDegrees = 1e4
 
 func verdict(c *Change, higher bool, tolerance float64) Verdict {
 	certain := c.Low > 0 || c.High < 0
