@@ -210,7 +210,7 @@ func TestLateAnswersAreHandedBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer in.Close()
+		t.Cleanup(in.Close)
 		in.AnswerWithin(0)
 		shard := broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}
 		eventually(t, func() bool {
