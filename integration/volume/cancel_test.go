@@ -11,21 +11,25 @@ import (
 	"github.com/copyfleet/copyfleet/protocol"
 )
 
+// stuck is how many items of [busy] are. A host gets no more than that at once before it has shown what it can do.
+const stuck = 4
+
 // busy makes a batch of n items: the first are large ones whose sources stop in the middle until gate is closed, some are refused with 503
-// at first, the others are slow.
-func busy(f *mixtest.Fleet, name string, n, stuck int, gate <-chan struct{}) mixtest.Batch {
-	batch := slowly(f, name, n, 20*time.Millisecond)
+// at first, the others are slow. Those that are stuck have a host of their own: at one that refuses, they would take all the places that it has left.
+func busy(t *testing.T, f *mixtest.Fleet, name string, n int, gate <-chan struct{}) (mixtest.Batch, *mixtest.Peer) {
+	t.Helper()
+	batch, peer := slowly(f, name, n, 20*time.Millisecond), mixtest.NewPeer(t)
 	for i := range batch {
 		c := &batch[i]
 		switch {
 		case i < stuck:
 			c.Content = make([]byte, 1<<20)
-			c.Src = mixtest.FromURL(f.GiveHalf(fmt.Sprintf("/get/%s/stuck/%d", name, i), c.Content, gate))
+			c.Src = mixtest.FromURL(peer.GiveHalf(fmt.Sprintf("/get/%s/stuck/%d", name, i), c.Content, gate))
 		case i < 2*stuck:
 			c.Src = mixtest.FromURL(f.GiveAfter(fmt.Sprintf("/get/%s/busy/%d", name, i), c.Content, 1000))
 		}
 	}
-	return batch
+	return batch, peer
 }
 
 // checkCanceled holds a canceled batch to the invariant, and its numbers to what the cancel has told.
@@ -80,23 +84,24 @@ func checkCanceled(t *testing.T, f *mixtest.Fleet, id string, batch mixtest.Batc
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, f *mixtest.Fleet) {
-		const n, stuck = 1500, 6
+		const n = 1500
 		gate := make(chan struct{})
-		batch := busy(f, "stop", n, stuck, gate)
+		batch, holding := busy(t, f, "stop", n, gate)
 		id := f.Submit(t, batch, "")
-		asked(t, f, "stop/stuck", stuck)
+		asked(t, holding, "stop/stuck", stuck)
 		asked(t, f, "stop/busy", stuck+1) // one was tried again
 		asked(t, f, "stop", 100)
 		var told mixtest.Acted // an answer waits 10 s for the end, and says then that it has not come yet
 		if !mixtest.Until(limit, func() bool { told = f.API.Act(t, id, "cancel"); return told.Batch.State == protocol.BatchCanceled }) || told.NotStarted == 0 || told.Midway < stuck {
 			t.Errorf("told %+v", told)
 		}
-		before := f.AskedBelow("/get/stop/")
+		requests := func() int { return f.AskedBelow("/get/stop/") + holding.AskedBelow("/get/stop/") }
+		before := requests()
 		close(gate)
 		checkCanceled(t, f, id, batch, told)
 		other := f.Small("other", 300) // whatever was still on its way would have come before it
 		f.Check(t, f.Submit(t, other, ""), other, limit)
-		if after := f.AskedBelow("/get/stop/"); after != before {
+		if after := requests(); after != before {
 			t.Errorf("%d requests came after the answer", after-before)
 		}
 		again := f.API.Act(t, id, "cancel")
@@ -117,11 +122,11 @@ func TestCancel(t *testing.T) {
 func TestCanceledWhileAWorkerSleeps(t *testing.T) {
 	t.Parallel()
 	f, running := roles(t, "SLOTS=16")
-	const n, stuck = 600, 6
+	const n = 600
 	gate := make(chan struct{})
-	batch := busy(f, "asleep", n, stuck, gate)
+	batch, holding := busy(t, f, "asleep", n, gate)
 	id := f.Submit(t, batch, "")
-	asked(t, f, "asleep/stuck", stuck)
+	asked(t, holding, "asleep/stuck", stuck)
 	running["worker"].Signal(t, syscall.SIGSTOP)
 	f.API.Act(t, id, "cancel") // its answer may come before the end: the lease of the sleeper is waited for
 	f.API.WaitState(t, id, protocol.BatchCanceled, limit)
@@ -139,10 +144,10 @@ func TestCanceledWhileAWorkerSleeps(t *testing.T) {
 func TestCanceledWhileDead(t *testing.T) {
 	t.Parallel()
 	f, running := roles(t, "SLOTS=16")
-	const n, stuck = 600, 6
-	batch := busy(f, "dead", n, stuck, make(chan struct{}))
+	const n = 600
+	batch, holding := busy(t, f, "dead", n, make(chan struct{}))
 	id := f.Submit(t, batch, "")
-	asked(t, f, "dead/stuck", stuck)
+	asked(t, holding, "dead/stuck", stuck)
 	asked(t, f, "dead", 100) // so that the death comes between the visible bytes of one or the other and its outcome
 	kill(t, running, "worker")
 	answered := make(chan struct{})

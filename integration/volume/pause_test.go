@@ -22,7 +22,7 @@ func slowly(f *mixtest.Fleet, name string, n int, delay time.Duration) mixtest.B
 }
 
 // asked waits until the sources of a batch had some requests.
-func asked(t *testing.T, f *mixtest.Fleet, name string, n int) {
+func asked(t *testing.T, f interface{ AskedBelow(string) int }, name string, n int) {
 	t.Helper()
 	if !mixtest.Until(limit, func() bool { return f.AskedBelow("/get/"+name+"/") >= n }) {
 		t.Fatalf("%d requests for %s, must come to %d", f.AskedBelow("/get/"+name+"/"), name, n)

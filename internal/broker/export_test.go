@@ -3,7 +3,12 @@ package broker
 import (
 	"context"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
+
+// NATS is the connection below.
+func (c *Conn) NATS() *nats.Conn { return c.nc }
 
 // StopLooking leaves an intake with nothing but wakes.
 func (in *Intake) StopLooking() { in.look.Stop() }
@@ -11,12 +16,13 @@ func (in *Intake) StopLooking() { in.look.Stop() }
 // AnswerWithin is how long an intake waits for the answer to a pull.
 func (in *Intake) AnswerWithin(d time.Duration) { in.answer = d }
 
-// GrowOlder has pulls been asked for that much earlier.
-func (in *Intake) GrowOlder(d time.Duration) {
-	for i := range in.late {
-		in.late[i].asked = in.late[i].asked.Add(-d)
-	}
+// AddLate gives an intake the inbox of a pull that was given up.
+func (in *Intake) AddLate(inbox *nats.Subscription, asked time.Time) {
+	in.late = append(in.late, lateInbox{inbox, asked, in.conn.Epoch()})
 }
+
+// HandBackLate hands back what came too late.
+func (in *Intake) HandBackLate() { in.handBackLate() }
 
 // DeleteEvents deletes the stream of events.
 func (c *Conn) DeleteEvents(ctx context.Context) error { return c.js.DeleteStream(ctx, eventStream) }

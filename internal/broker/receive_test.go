@@ -199,42 +199,50 @@ func TestWakeBeforeItsItem(t *testing.T) {
 	}
 }
 
-// TestLateAnswersAreHandedBack gives pulls up before they are answered: what they bring is there for the next, long before its AckWait is over. After that
-// it may be another worker's, and nothing is said of it.
+// TestLateAnswersAreHandedBack gives pulls up before they are answered: what they bring is there for the next, long before its AckWait is over.
 func TestLateAnswersAreHandedBack(t *testing.T) {
 	t.Parallel()
-	for _, old := range []bool{false, true} {
-		conn := connectWaiting(t, time.Hour)
-		publish(t, conn, protocol.Interactive, org, 1)
-		in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	conn := connectWaiting(t, time.Hour)
+	publish(t, conn, protocol.Interactive, org, 1)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	in.AnswerWithin(0)
+	shard := broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}
+	eventually(t, func() bool {
+		if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || !errors.Is(err, broker.ErrUnavailable) {
+			t.Fatalf("%d items, %v", len(got), err)
+		}
+		b, err := conn.Backlog(t.Context(), shard)
+		return err == nil && b.Held == 1
+	})
+	in.AnswerWithin(time.Minute)
+	if d := next(t, in); !d.Repeated {
+		t.Error("an item that was handed out before is not marked as repeated")
+	}
+}
+
+// TestLateAnswersOfOthersAreLeft gives up the inbox of an old pull: what comes there may be another worker's by now.
+func TestLateAnswersOfOthersAreLeft(t *testing.T) {
+	t.Parallel()
+	const ackWait = time.Hour
+	conn := connectWaiting(t, ackWait)
+	in, err := conn.Intake(t.Context(), protocol.DefaultPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for age, kept := range map[time.Duration]bool{0: true, ackWait: false} {
+		inbox, err := conn.NATS().SubscribeSync(conn.NATS().NewInbox())
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(in.Close)
-		in.AnswerWithin(0)
-		shard := broker.Shard{Lane: protocol.Interactive, Pool: protocol.DefaultPool, Index: protocol.ShardOf(org)}
-		eventually(t, func() bool {
-			if old {
-				in.GrowOlder(2 * time.Hour)
-			}
-			if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || !errors.Is(err, broker.ErrUnavailable) {
-				t.Fatalf("%d items, %v", len(got), err)
-			}
-			b, err := conn.Backlog(t.Context(), shard)
-			return err == nil && b.Held == 1
-		})
-		in.AnswerWithin(time.Minute)
-		if !old {
-			if d := next(t, in); !d.Repeated {
-				t.Error("an item that was handed out before is not marked as repeated")
-			}
-			continue
-		}
-		in.GrowOlder(2 * time.Hour)
-		for range 3 {
-			if got, err := in.Fetch(t.Context(), 1, 1); len(got) > 0 || err != nil {
-				t.Errorf("an item is handed back that may be another worker's: %d items, %v", len(got), err)
-			}
+		in.AddLate(inbox, time.Now().Add(-age))
+		in.HandBackLate()
+		if inbox.IsValid() != kept {
+			t.Errorf("the inbox of a pull %s ago is listened to: %v", age, !kept)
 		}
 	}
 }
