@@ -76,6 +76,7 @@
 // What is wanted of a batch (protocol.Control) is written by others. Workers watch it, drop what they fetch of a stopped or paused
 // batch, and break off what runs: of a stopped one at once, with the outcome canceled; of a paused one after [Config.PauseGrace],
 // without an outcome and uncharged, for it is fed again when the batch goes on. The hidden file of what is broken off is removed.
+// The owner of a spread item stays until the parts that others had begun have ended, and writes that down (settle.go).
 // A pause that is over before that leaves running what runs: the owner of a spread item publishes those parts again that the queue has lost (recall.go).
 //
 // A watch may be behind. So, after a claim is stored, the control of each batch in it is read once, beside the work, and

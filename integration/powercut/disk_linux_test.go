@@ -38,6 +38,9 @@ func newDisk(t *testing.T) *disk {
 	if err := file.Truncate(diskSize); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		t.Fatalf("root's tests make disks of their own: %v; install it (Debian, Ubuntu, Fedora, Alpine: package e2fsprogs)", err)
+	}
 	command(t, "mkfs.ext4", "-q", "-F", d.image)
 	d.mount(t)
 	t.Cleanup(func() { d.unmount(t) })

@@ -37,34 +37,43 @@ func Sum(open func() (io.ReadCloser, error), cut Cut) (*Run, error) {
 
 // read reads a file. What lies behind to does not count, even if the run stopped later.
 func read(open func() (io.ReadCloser, error), from, to time.Duration) (*Run, error) {
-	content, err := open()
+	var run *Run
+	err := reading(open, func(file *Reader) error {
+		for more := true; more; {
+			next, err := section(file, from, to)
+			if err != nil {
+				return err
+			}
+			if run == nil {
+				run = next
+			} else {
+				run.Merge(next)
+			}
+			if more, err = file.NextSection(); err != nil {
+				return fmt.Errorf("read the file: %w", err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
+	}
+	return run, nil
+}
+
+// reading has a file read from its beginning.
+func reading(open func() (io.ReadCloser, error), do func(file *Reader) error) error {
+	content, err := open()
+	if err != nil {
+		return err
 	}
 	defer content.Close()
 	file, err := NewReader(content)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer file.Close()
-	run, err := section(file, from, to)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		more, err := file.NextSection()
-		if err != nil {
-			return nil, fmt.Errorf("read the file: %w", err)
-		}
-		if !more {
-			return run, nil
-		}
-		next, err := section(file, from, to)
-		if err != nil {
-			return nil, err
-		}
-		run.Merge(next)
-	}
+	return do(file)
 }
 
 // section reads the operations of a section.

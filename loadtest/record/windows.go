@@ -22,33 +22,30 @@ func Windows(open func() (io.ReadCloser, error), cut Cut, windows int) ([]*Total
 		sums[i] = NewRecorder(from+time.Duration(i)*length, nil)
 		sums[i].totals.To = from + time.Duration(i+1)*length
 	}
-	content, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer content.Close()
-	file, err := NewReader(content)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	for more := true; more; {
-		var op Op
-		more, err = file.Next(&op)
-		switch {
-		case err != nil:
-		case more:
-			first := max(0, int((op.Due-from)/length))
-			last := min(windows-1, int((op.end()-from)/length))
-			for i := first; i <= last; i++ {
-				sums[i].Add(&op)
+	err = reading(open, func(file *Reader) error {
+		for more := true; more; {
+			var op Op
+			var err error
+			more, err = file.Next(&op)
+			switch {
+			case err != nil:
+			case more:
+				first := max(0, int((op.Due-from)/length))
+				last := min(windows-1, int((op.end()-from)/length))
+				for i := first; i <= last; i++ {
+					sums[i].Add(&op)
+				}
+			default:
+				more, err = file.NextSection()
 			}
-		default:
-			more, err = file.NextSection()
+			if err != nil {
+				return fmt.Errorf("read the file: %w", err)
+			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read the file: %w", err)
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	totals := make([]*Totals, windows)
 	for i, sum := range sums {

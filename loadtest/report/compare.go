@@ -54,7 +54,7 @@ type figure struct {
 	higher bool  // is better
 	least  int64 // operations that a sample must have to say something of it; 0: those without any count, too, as they are slow
 	// noise is by how much it differs between runs of the same thing without their own pieces showing it, as a standard deviation of the ratio: a disk is
-	// in another state, memory lies elsewhere. Too few runs of a side cannot tell it. Measured on a disk, 41 runs of 8 s.
+	// in another state, memory lies elsewhere. Too few runs of a side cannot tell it. Chosen by 41 runs of 8 s on a disk: 106 of 115 pairs are the same by it.
 	noise float64
 	of    func(f *Figures) float64
 }
